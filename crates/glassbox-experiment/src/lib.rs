@@ -1,1 +1,26 @@
-//! (front page to come)
+//! The science: scenarios, arms, sweeps, causal features, pathways, words, and the plan that runs them in order.
+//!
+//! Data flows one way, and every arrow is a table or a typed value that a person can inspect:
+//!
+//! ```text
+//! scenario → prompts → select → plan → sweep (trials) → outcomes → causal → pathways, words → findings
+//! ```
+//!
+//! **What lives here:** what an experiment means: which prompts, which arms, which contrasts, which controls, and the
+//! rows of every table ([`tables`]). A behaviour is described by a scenario file and its parser rules alone; no
+//! code here knows what any scenario is about.
+//!
+//! **What must not live here:** arithmetic of models (glassbox-model), of dictionaries (glassbox-dictionary), formulas
+//! of tests (glassbox-stats), file mechanics (glassbox-store), pages (glassbox-report).
+
+pub mod arm;
+pub mod error;
+pub mod events;
+pub mod outcome;
+pub mod prompts;
+pub mod scenario;
+pub mod tables;
+
+pub use arm::{Arm, Condition};
+pub use error::ExperimentError;
+pub use scenario::Scenario;

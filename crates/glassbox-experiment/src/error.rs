@@ -1,0 +1,69 @@
+//! What can go wrong in an experiment.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// An error of an experiment. Messages name the place and the remedy.
+#[derive(Debug, Error)]
+pub enum ExperimentError {
+    /// The scenario file is wrong.
+    #[error("scenario {}: {what}", file.display())]
+    Scenario {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, with place and remedy.
+        what: String,
+    },
+    /// A parser rule is wrong.
+    #[error("parser '{parser}', rule {}: {what}", rule + 1)]
+    Parser {
+        /// Name of the parser.
+        parser: String,
+        /// Index of the rule, from 0.
+        rule: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A prompt file is wrong.
+    #[error("prompts {}:{line}: {what}", file.display())]
+    Prompts {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1; 0 is the file as a whole.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A name that does not exist.
+    #[error("there is no {what} '{name}'; the valid ones are: {}", valid.join(", "))]
+    UnknownName {
+        /// Kind of name.
+        what: &'static str,
+        /// The name given.
+        name: String,
+        /// Valid names.
+        valid: Vec<String>,
+    },
+    /// The data can't carry the analysis.
+    #[error("{stage}: {what}")]
+    Data {
+        /// The stage.
+        stage: &'static str,
+        /// What is missing and what to do.
+        what: String,
+    },
+    /// The run was asked to stop; what is complete stays, and `--resume` goes on from it.
+    #[error("stopped during {stage} with {done} of {total} units complete; continue with --resume")]
+    Interrupted {
+        /// The stage.
+        stage: &'static str,
+        /// Units complete.
+        done: u64,
+        /// All units.
+        total: u64,
+    },
+    /// Reading or writing a run directory failed.
+    #[error(transparent)]
+    Store(#[from] glassbox_store::StoreError),
+}
