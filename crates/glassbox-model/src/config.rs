@@ -1,5 +1,7 @@
 //! What a `config.json` says about the arithmetic of a model.
 
+use std::fmt;
+
 use glassbox_kernels::backend::{ActivationKind, NormKind};
 
 /// A supported family.
@@ -13,6 +15,39 @@ pub enum Family {
     Qwen2,
     /// GPT-2 (`model_type` "gpt2").
     Gpt2,
+}
+
+impl Family {
+    /// Every supported family.
+    pub const ALL: [Self; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Gpt2];
+
+    /// The family's `model_type` in `config.json`.
+    #[must_use]
+    pub fn model_type(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Mistral => "mistral",
+            Self::Qwen2 => "qwen2",
+            Self::Gpt2 => "gpt2",
+        }
+    }
+
+    /// The entry of `architectures` in `config.json` for a language model of this family.
+    #[must_use]
+    pub fn architecture(self) -> &'static str {
+        match self {
+            Self::Llama => "LlamaForCausalLM",
+            Self::Mistral => "MistralForCausalLM",
+            Self::Qwen2 => "Qwen2ForCausalLM",
+            Self::Gpt2 => "GPT2LMHeadModel",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.model_type())
+    }
 }
 
 /// How rotary frequencies are stretched for long contexts.
@@ -52,6 +87,17 @@ pub enum PositionKind {
     Learned,
 }
 
+/// Which linear maps of a block carry a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinearBiases {
+    /// Query, key and value.
+    pub query_key_value: bool,
+    /// The attention's output map.
+    pub attention_out: bool,
+    /// Gate, up and down.
+    pub mlp: bool,
+}
+
 /// Everything of a model's arithmetic that is not a weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
@@ -71,7 +117,7 @@ pub struct ModelConfig {
     pub d_mlp: usize,
     /// Rows of the embedding.
     pub vocab_size: usize,
-    /// Longest sequence.
+    /// Longest sequence. With linear rotary scaling, `max_position_embeddings` times the factor.
     pub max_positions: usize,
     /// Kind of every norm.
     pub norm: NormKind,
@@ -83,6 +129,8 @@ pub struct ModelConfig {
     pub activation: ActivationKind,
     /// Whether MLPs are gated (act(gate)·up) or plain (act(up)).
     pub gated_mlp: bool,
+    /// Which linear maps have biases.
+    pub biases: LinearBiases,
     /// Factor on q·k before the softmax.
     pub attention_scale: f32,
     /// Sliding window of each block, the query's own position included; `None` is full attention. Length `n_layers`.

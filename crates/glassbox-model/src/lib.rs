@@ -10,5 +10,6 @@
 
 pub mod config;
 pub mod edit;
+pub mod rotary;
 pub mod site;
 pub mod weights;
