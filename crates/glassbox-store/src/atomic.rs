@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 
@@ -38,6 +39,19 @@ pub struct AtomicFile {
     hasher: blake3::Hasher,
     bytes: u64,
     renamed: bool,
+    failure: WriteFailure,
+}
+
+/// The first failure of a write, kept because a writer on top of the file may pass on no more than its text.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriteFailure(Arc<OnceLock<(io::ErrorKind, String)>>);
+
+impl WriteFailure {
+    pub(crate) fn get(&self) -> Option<io::Error> {
+        self.0
+            .get()
+            .map(|(kind, text)| io::Error::new(*kind, text.clone()))
+    }
 }
 
 impl AtomicFile {
@@ -74,12 +88,13 @@ impl AtomicFile {
             hasher: blake3::Hasher::new(),
             bytes: 0,
             renamed: false,
+            failure: WriteFailure::default(),
         })
     }
 
-    /// The final path.
-    pub fn destination(&self) -> &Path {
-        &self.destination
+    /// A handle on the first failure of a write to this file.
+    pub(crate) fn failure(&self) -> WriteFailure {
+        self.failure.clone()
     }
 
     /// Syncs the file, gives it its final name (replacing an older version), and syncs the folder.
@@ -112,14 +127,18 @@ impl Write for AtomicFile {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let admission = self.storage.admit(buffer.len());
         let written = &buffer[..admission.bytes];
-        self.file.write_all(written)?;
+        let result = self
+            .file
+            .write_all(written)
+            .and_then(|()| admission.failure.map_or(Ok(()), Err));
+        if let Err(cause) = &result {
+            // Only the first failure is kept: the ones after it follow from it.
+            let _ = self.failure.0.set((cause.kind(), cause.to_string()));
+        }
         self.hasher.update(written);
         self.bytes += written.len() as u64;
         self.storage.count(written.len());
-        match admission.failure {
-            Some(failure) => Err(failure),
-            None => Ok(written.len()),
-        }
+        result.map(|()| written.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -40,6 +40,21 @@ pub enum StoreError {
         /// Whether the budget or the file system is the limit.
         reason: &'static str,
     },
+    /// More was written than the budget allows, or the disk is nearly full.
+    #[error(
+        "{} has {written} bytes of a budget of {limit}, and {free} bytes are free on its disk; raise the disk budget or free some space, and continue with --resume",
+        folder.display()
+    )]
+    BudgetExceeded {
+        /// The run directory.
+        folder: PathBuf,
+        /// Bytes written.
+        written: u64,
+        /// The budget.
+        limit: u64,
+        /// Free bytes of the file system.
+        free: u64,
+    },
     /// Any other failure of reading or writing.
     #[error("cannot {action} {}: {cause}", path.display())]
     Io {
@@ -173,10 +188,10 @@ pub enum StoreError {
         /// The name.
         name: String,
     },
-    /// A shard that does not match its completion record.
-    #[error("shard {} is damaged: {reason}; continue with --resume, which makes it again", path.display())]
-    DamagedShard {
-        /// The shard.
+    /// A shard or table that does not match what was recorded when it was written.
+    #[error("{} is damaged: {reason}; continue with --resume, which makes it again", path.display())]
+    Damaged {
+        /// The file.
         path: PathBuf,
         /// What differs.
         reason: String,
@@ -212,7 +227,7 @@ pub enum StoreError {
         units: Vec<String>,
     },
     /// Shards of another plan, program or processor.
-    #[error("shard {} has {key} `{found}`, the others have `{expected}`; results of different runs are not mixed: move it away and run again", path.display())]
+    #[error("{} has {key} `{found}`, the others have `{expected}`; results of different runs are not mixed: move it away and run again", path.display())]
     MixedOrigin {
         /// The shard.
         path: PathBuf,
@@ -305,7 +320,7 @@ impl StoreError {
     pub fn is_resumable(&self) -> bool {
         matches!(
             self,
-            Self::DiskFull { .. } | Self::DamagedShard { .. } | Self::Gap { .. }
+            Self::DiskFull { .. } | Self::BudgetExceeded { .. } | Self::Damaged { .. } | Self::Gap { .. }
         )
     }
 }

@@ -106,6 +106,38 @@ pub fn hash_named_files<N: AsRef<str>>(files: &[(N, PathBuf)]) -> Result<Checksu
     Ok(Checksum(hasher.finalize()))
 }
 
+/// What differs between a file and what was recorded about it; `None` if nothing does.
+///
+/// # Errors
+/// [`StoreError::Io`] if the file is there but cannot be read.
+pub(crate) fn file_mismatch(
+    path: &Path,
+    bytes: u64,
+    checksum: Checksum,
+) -> Result<Option<String>, StoreError> {
+    match std::fs::metadata(path) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Some("the file is missing".to_string()));
+        }
+        Err(cause) => {
+            return Err(StoreError::Io {
+                action: "read",
+                path: path.to_path_buf(),
+                cause,
+            });
+        }
+        Ok(metadata) if metadata.len() != bytes => {
+            return Ok(Some(format!(
+                "it has {} bytes, {bytes} were written",
+                metadata.len()
+            )));
+        }
+        Ok(_) => {}
+    }
+    let found = hash_file(path)?;
+    Ok((found != checksum).then(|| format!("its checksum is {found}, that of the written file {checksum}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,9 @@
 //! Run directories: everything that glassbox keeps on disk.
 //!
-//! **What lives here.** Tables of typed rows in Parquet ([`table!`], [`TableWriter`], [`read_table`]); files that are
-//! either whole or absent ([`AtomicFile`]); units of work with checksums and completion records (`ShardStore`); the manifest of a run
-//! (`Manifest`); the folder that holds all of it, under a lock (`RunDirectory`); checksums ([`Checksum`]), JSON without non-finite
-//! numbers ([`to_json`]), and the disk budget (`DiskBudget`).
+//! **What lives here.** Tables of typed rows in Parquet ([`table!`], [`TableWriter`], [`read_table`], [`preview_table`]); files that are
+//! either whole or absent ([`AtomicFile`]); units of work with checksums and completion records ([`ShardStore`]); the manifest of a run
+//! ([`Manifest`]); the folder that holds all of it, under a lock ([`RunDirectory`]); checksums ([`Checksum`]), JSON without non-finite
+//! numbers ([`to_json`]), and the disk budget ([`DiskBudget`]).
 //!
 //! **What must not.** The meaning of any column, any statistics, any tensor: the rows of a table are declared by the crate that fills
 //! them. This crate depends on no other crate of the workspace.
@@ -14,16 +14,28 @@
 
 mod atomic;
 mod column;
+mod disk;
 mod error;
 mod hash;
 mod json;
+mod manifest;
+mod preview;
+mod run_directory;
+mod shard;
 mod storage;
 mod table;
 
 pub use atomic::{AtomicFile, TEMPORARY_PREFIX, WrittenFile, remove_temporaries, write_bytes, write_json};
 pub use column::{Cell, Column, ColumnReader, ColumnWriter, Scalar};
+pub use disk::{DiskBudget, DiskState, DiskWatch, free_bytes};
 pub use error::{Difference, StoreError};
 pub use hash::{Checksum, hash_bytes, hash_file, hash_named_files};
 pub use json::{JsonError, check_finite, to_json};
+pub use manifest::{FinalFile, MANIFEST_FORMAT, Manifest, Stage, StageStatus};
+pub use preview::{PreviewColumn, TablePreview, display_cell, preview_table};
+pub use run_directory::{MANIFEST_FILE, RunDirectory, RunPaths};
+pub use shard::{
+    ShardOrigin, ShardRecord, ShardState, ShardStore, ShardWriter, UnitId, assemble, read_table_dir,
+};
 pub use storage::{Fault, Storage};
 pub use table::{ROW_GROUP_ROWS, Row, TableReader, TableWriter, WrittenTable, read_table, write_table};

@@ -18,6 +18,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
+use crate::atomic::WriteFailure;
 use crate::column::same_type;
 use crate::{AtomicFile, Column, ColumnReader, ColumnWriter, Storage, StoreError, WrittenFile};
 
@@ -154,6 +155,7 @@ pub struct TableWriter<R: Row> {
     pending: Vec<R>,
     rows: u64,
     failed: bool,
+    failure: WriteFailure,
 }
 
 impl<R: Row> TableWriter<R> {
@@ -177,8 +179,9 @@ impl<R: Row> TableWriter<R> {
             ]))
             .build();
         let file = AtomicFile::create(storage, path)?;
+        let failure = file.failure();
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))
-            .map_err(|cause| write_error(path, cause))?;
+            .map_err(|cause| write_error(path, &failure, cause))?;
         Ok(Self {
             writer,
             path: path.to_path_buf(),
@@ -187,6 +190,7 @@ impl<R: Row> TableWriter<R> {
             pending: Vec::with_capacity(BATCH_ROWS),
             rows: 0,
             failed: false,
+            failure,
         })
     }
 
@@ -217,7 +221,7 @@ impl<R: Row> TableWriter<R> {
         self.failed = true;
         let mut columns = ColumnWriter::new(R::TABLE, &self.columns, self.rows);
         R::encode(rows, &mut columns)?;
-        let failed = |cause| write_error(&self.path, cause);
+        let failed = |cause| write_error(&self.path, &self.failure, cause);
         let batch = RecordBatch::try_new(self.schema.clone(), columns.finish())
             .map_err(|cause| failed(cause.into()))?;
         self.writer.write(&batch).map_err(failed)?;
@@ -241,7 +245,7 @@ impl<R: Row> TableWriter<R> {
         let file = self
             .writer
             .into_inner()
-            .map_err(|cause| write_error(&self.path, cause))?;
+            .map_err(|cause| write_error(&self.path, &self.failure, cause))?;
         Ok(WrittenTable {
             rows: self.rows,
             file: file.commit()?,
@@ -261,15 +265,12 @@ pub fn write_table<R: Row>(storage: &Storage, path: &Path, rows: &[R]) -> Result
     writer.finish()
 }
 
-/// The cause of a failed write lies inside the Parquet error if it came from the disk.
-fn write_error(path: &Path, cause: ParquetError) -> StoreError {
-    match cause {
-        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
-            Ok(cause) => StoreError::from_write(path, *cause),
-            Err(other) => StoreError::from_write(path, std::io::Error::other(other)),
-        },
-        other => StoreError::from_write(path, std::io::Error::other(other)),
-    }
+/// The cause of a failed write is the file's, if the disk refused something, and not what the Parquet writer makes of it.
+fn write_error(path: &Path, failure: &WriteFailure, cause: ParquetError) -> StoreError {
+    StoreError::from_write(
+        path,
+        failure.get().unwrap_or_else(|| std::io::Error::other(cause)),
+    )
 }
 
 /// Reads a whole table.

@@ -3,8 +3,12 @@
 
 use std::path::Path;
 
-use glassbox_store::{Row, Storage, StoreError, TableReader, TableWriter, read_table, table, write_table};
+use glassbox_store::{
+    Row, Storage, StoreError, TableReader, TableWriter, display_cell, preview_table, read_table, table,
+    write_table,
+};
 use proptest::prelude::*;
+use serde_json::json;
 
 table! {
     /// One row with every kind of column,
@@ -376,4 +380,69 @@ fn columns_carry_their_documentation() {
         ("p", "A probability, two-sided.")
     );
     assert_eq!((columns[7].name.as_str(), columns[7].nullable), ("type", true));
+}
+
+#[test]
+fn a_preview_shows_any_table_without_its_row_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let row = Wide {
+        count: 4,
+        seed: u64::MAX,
+        difference: -5,
+        activation: 0.1,
+        p: 0.25,
+        text: "stop".into(),
+        maybe_count: Some(7),
+        tokens: vec![5, 8],
+        logits: vec![0.1, -2.0],
+        words: vec!["$10".into()],
+        ..Wide::default()
+    };
+    write(&path, &vec![row; 5]).unwrap();
+    let preview = preview_table(&path, 2).unwrap();
+    assert_eq!((preview.total_rows, preview.rows.len()), (5, 2));
+    assert_eq!(preview.table.as_deref(), Some("wide"));
+    assert_eq!(preview.schema_version.as_deref(), Some("3"));
+    assert_eq!(
+        preview.description.as_deref(),
+        Some("One row with every kind of column, described over two lines.")
+    );
+    let column = &preview.columns[15];
+    assert_eq!(
+        (column.name.as_str(), column.r#type.as_str(), column.nullable),
+        ("logits", "list of f32", false)
+    );
+    assert_eq!(column.description, "Logits.");
+    assert_eq!(
+        serde_json::Value::from(preview.rows[1].clone()),
+        json!([
+            4,
+            u64::MAX,
+            -5,
+            0.1,
+            0.25,
+            false,
+            "stop",
+            null,
+            7,
+            null,
+            null,
+            null,
+            null,
+            null,
+            [5, 8],
+            [0.1, -2.0],
+            ["$10"]
+        ])
+    );
+    let shown: Vec<_> = preview.rows[0].iter().map(display_cell).collect();
+    assert_eq!(shown[6..9], ["stop", "–", "7"]);
+    assert_eq!(shown[16], "[\"$10\"]");
+    assert_eq!(preview_table(&path, 0).unwrap().rows.len(), 0);
+    std::fs::write(&path, "PAR1").unwrap();
+    assert!(matches!(
+        preview_table(&path, 1),
+        Err(StoreError::NotParquet { .. })
+    ));
 }
