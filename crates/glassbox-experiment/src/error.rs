@@ -66,4 +66,7 @@ pub enum ExperimentError {
     /// Reading or writing a run directory failed.
     #[error(transparent)]
     Store(#[from] glassbox_store::StoreError),
+    /// A statistic was asked for with values it can't have.
+    #[error(transparent)]
+    Stats(#[from] glassbox_stats::StatsError),
 }

@@ -14,12 +14,19 @@
 //! of tests (glassbox-stats), file mechanics (glassbox-store), pages (glassbox-report).
 
 pub mod arm;
+pub mod calibration;
+pub mod causal;
+pub mod contrast;
 pub mod error;
 pub mod events;
 pub mod outcome;
+pub mod plan;
 pub mod prompts;
 pub mod scenario;
 pub mod tables;
+pub mod trial_index;
+pub mod verdict;
+pub mod words;
 
 pub use arm::{Arm, Condition};
 pub use error::ExperimentError;

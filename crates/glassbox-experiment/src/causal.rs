@@ -1,0 +1,196 @@
+//! The *causal* stage: what each selected feature does to the outcome, value against value and against baseline.
+
+use glassbox_stats::benjamini_hochberg;
+
+use crate::arm::Arm;
+use crate::contrast::{AmountContrast, RateContrast, amount_contrast, rate_contrast};
+use crate::error::ExperimentError;
+use crate::tables::CausalRow;
+use crate::trial_index::{Treatment, TrialIndex};
+
+/// Name of the measure "share of trials with the target outcome".
+pub const TARGET_RATE: &str = "target_rate";
+/// Name of the measure "mean captured amount".
+pub const AMOUNT: &str = "amount";
+/// Name of the family that joins both prompt families.
+pub const BOTH: &str = "both";
+
+/// A comparison of two arms: second against first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// Name in the tables, as second_vs_first.
+    pub name: &'static str,
+    /// The reference arm.
+    pub first: Arm,
+    /// The arm that is compared with it.
+    pub second: Arm,
+}
+
+/// Value against value: the contrast that names a cause.
+pub const VALUE_VS_VALUE: Comparison = Comparison {
+    name: "value_b_vs_value_a",
+    first: Arm::ValueA,
+    second: Arm::ValueB,
+};
+/// Value A against baseline.
+pub const VALUE_A_VS_BASELINE: Comparison = Comparison {
+    name: "value_a_vs_baseline",
+    first: Arm::Baseline,
+    second: Arm::ValueA,
+};
+/// Value B against baseline.
+pub const VALUE_B_VS_BASELINE: Comparison = Comparison {
+    name: "value_b_vs_baseline",
+    first: Arm::Baseline,
+    second: Arm::ValueB,
+};
+/// The random feature's two ends.
+pub const CONTROL_VS_CONTROL: Comparison = Comparison {
+    name: "control_b_vs_control_a",
+    first: Arm::ControlA,
+    second: Arm::ControlB,
+};
+/// Reading through the dictionary against baseline.
+pub const RECONSTRUCT_VS_BASELINE: Comparison = Comparison {
+    name: "reconstruct_only_vs_baseline",
+    first: Arm::Baseline,
+    second: Arm::ReconstructOnly,
+};
+
+/// Tests every contrast of every treatment that the index holds.
+///
+/// Selected features are compared value B with value A and each value with the pooled baseline, controls end with end,
+/// reconstruct-only with baseline; each over both families together and each family alone, for the target rate and
+/// for amounts. All tests of selected features form one Benjamini–Hochberg family.
+///
+/// # Errors
+/// [`ExperimentError::Stats`] for values that no test can hold.
+pub fn causal_rows(index: &TrialIndex, families: [&str; 2]) -> Result<Vec<CausalRow>, ExperimentError> {
+    let mut rows = Vec::new();
+    for treatment in index.treatments() {
+        let (role, comparisons): (&str, &[Comparison]) = match treatment.arm {
+            Arm::ValueA => (
+                "selected",
+                &[VALUE_VS_VALUE, VALUE_A_VS_BASELINE, VALUE_B_VS_BASELINE],
+            ),
+            Arm::ControlA => ("control", &[CONTROL_VS_CONTROL]),
+            Arm::ReconstructOnly => ("reconstruction", &[RECONSTRUCT_VS_BASELINE]),
+            Arm::Baseline | Arm::ValueB | Arm::ControlB => continue,
+        };
+        for comparison in comparisons {
+            let first = sided(treatment, comparison.first);
+            let second = sided(treatment, comparison.second);
+            for family in [None, Some(families[0]), Some(families[1])] {
+                let pairs = index.pairs(first, second, family);
+                let place = Place {
+                    treatment,
+                    role,
+                    comparison,
+                    family: family.unwrap_or(BOTH),
+                };
+                if let Some(rate) = rate_contrast(&pairs)? {
+                    rows.push(place.rate_row(&rate));
+                }
+                let amount = amount_contrast(&pairs)?;
+                if amount.n_1 > 0 || amount.n_2 > 0 {
+                    rows.push(place.amount_row(&amount));
+                }
+            }
+        }
+    }
+    control_false_discoveries(&mut rows)?;
+    Ok(rows)
+}
+
+fn sided(treatment: Treatment, arm: Arm) -> Treatment {
+    if arm == Arm::Baseline {
+        Treatment::BASELINE
+    } else {
+        treatment.under(arm)
+    }
+}
+
+fn control_false_discoveries(rows: &mut [CausalRow]) -> Result<(), ExperimentError> {
+    let tested: Vec<usize> = (0..rows.len())
+        .filter(|&index| rows[index].role == "selected" && rows[index].p.is_some())
+        .collect();
+    let p_values: Vec<f64> = tested.iter().filter_map(|&index| rows[index].p).collect();
+    for (&index, q) in tested.iter().zip(benjamini_hochberg(&p_values)?) {
+        rows[index].q = Some(q);
+    }
+    Ok(())
+}
+
+/// What a row is about.
+struct Place<'a> {
+    treatment: Treatment,
+    role: &'a str,
+    comparison: &'a Comparison,
+    family: &'a str,
+}
+
+impl Place<'_> {
+    fn row(&self, measure: &str, test: &str) -> CausalRow {
+        CausalRow {
+            layer: self.treatment.layer.unwrap_or_default(),
+            feature: self.treatment.feature,
+            role: self.role.to_owned(),
+            matched_feature: self.treatment.matched_feature,
+            family: self.family.to_owned(),
+            contrast: self.comparison.name.to_owned(),
+            measure: measure.to_owned(),
+            n_1: 0,
+            n_2: 0,
+            figure_1: None,
+            figure_2: None,
+            effect: None,
+            ci_low: None,
+            ci_high: None,
+            cohen_d: None,
+            odds_ratio: None,
+            pairs_gained: None,
+            pairs_lost: None,
+            test: test.to_owned(),
+            p: None,
+            p_fisher: None,
+            q: None,
+        }
+    }
+
+    fn rate_row(&self, rate: &RateContrast) -> CausalRow {
+        CausalRow {
+            n_1: rate.pairs,
+            n_2: rate.pairs,
+            figure_1: Some(rate.rate_1),
+            figure_2: Some(rate.rate_2),
+            effect: Some(rate.effect),
+            ci_low: Some(rate.interval.0),
+            ci_high: Some(rate.interval.1),
+            odds_ratio: rate.odds_ratio,
+            pairs_gained: Some(rate.gained),
+            pairs_lost: Some(rate.lost),
+            p: Some(rate.p),
+            p_fisher: Some(rate.p_fisher),
+            ..self.row(TARGET_RATE, "mcnemar_exact")
+        }
+    }
+
+    fn amount_row(&self, amount: &AmountContrast) -> CausalRow {
+        let difference = amount.difference;
+        CausalRow {
+            n_1: amount.n_1,
+            n_2: amount.n_2,
+            figure_1: amount.mean_1,
+            figure_2: amount.mean_2,
+            effect: amount
+                .mean_1
+                .zip(amount.mean_2)
+                .map(|(first, second)| second - first),
+            ci_low: difference.map(|(_, low, _, _)| low),
+            ci_high: difference.map(|(_, _, high, _)| high),
+            cohen_d: amount.cohen_d,
+            p: difference.map(|(_, _, _, p)| p),
+            ..self.row(AMOUNT, "welch_t")
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! One contrast of two treatments, tested: effect, interval, p.
+
+use glassbox_stats::{
+    Confidence, HaldaneAnscombe, Moments, PairedTable, Proportion, TwoByTwo, cohens_d, fisher_exact,
+    mcnemar_test, odds_ratio, paired_risk_difference, welch_t_test,
+};
+
+use crate::error::ExperimentError;
+use crate::trial_index::Pair;
+
+/// The rate of the target outcome, second treatment against first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RateContrast {
+    /// Pairs.
+    pub pairs: u32,
+    /// Rate under the first treatment.
+    pub rate_1: f64,
+    /// Rate under the second treatment.
+    pub rate_2: f64,
+    /// Second minus first.
+    pub effect: f64,
+    /// Newcombe's 95 % interval for pairs.
+    pub interval: (f64, f64),
+    /// Odds ratio, second over first, from the unpaired counts.
+    pub odds_ratio: Option<f64>,
+    /// Pairs in which only the second trial ended in the target.
+    pub gained: u32,
+    /// Pairs in which only the first did.
+    pub lost: u32,
+    /// McNemar's exact two-sided p value.
+    pub p: f64,
+    /// Fisher's exact two-sided p value of the unpaired counts.
+    pub p_fisher: f64,
+}
+
+/// Tests the target rate of paired trials; `None` without pairs. Unknown outcomes count as not the target.
+///
+/// # Errors
+/// [`ExperimentError::Stats`] for counts beyond what the tests can hold.
+pub fn rate_contrast(pairs: &[Pair<'_>]) -> Result<Option<RateContrast>, ExperimentError> {
+    if pairs.is_empty() {
+        return Ok(None);
+    }
+    let first: Vec<bool> = pairs.iter().map(|pair| pair.first.target).collect();
+    let second: Vec<bool> = pairs.iter().map(|pair| pair.second.target).collect();
+    rate_contrast_of(&PairedTable::from_outcomes(&second, &first)?)
+}
+
+/// [`rate_contrast`] from counts; the table's first member is the *second* treatment.
+pub(crate) fn rate_contrast_of(table: &PairedTable) -> Result<Option<RateContrast>, ExperimentError> {
+    let confidence = Confidence::new(0.95)?;
+    let Ok(difference) = paired_risk_difference(table, confidence) else {
+        return Ok(None);
+    };
+    let unpaired = TwoByTwo::new(table.first(), table.second())?;
+    let n = table.pairs() as f64;
+    Ok(Some(RateContrast {
+        pairs: count(table.pairs()),
+        rate_1: table.second().successes() as f64 / n,
+        rate_2: table.first().successes() as f64 / n,
+        effect: difference.estimate,
+        interval: (difference.interval.lower, difference.interval.upper),
+        odds_ratio: odds_ratio(&unpaired, HaldaneAnscombe::WhereEmpty, confidence)
+            .ok()
+            .map(|ratio| ratio.estimate)
+            .filter(|ratio| ratio.is_finite()),
+        gained: count(table.only_first()),
+        lost: count(table.only_second()),
+        p: mcnemar_test(table).exact.p,
+        p_fisher: fisher_exact(&unpaired).p,
+    }))
+}
+
+/// The mean captured amount, second treatment against first, among trials that have one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AmountContrast {
+    /// Trials with an amount under the first treatment.
+    pub n_1: u32,
+    /// Trials with an amount under the second treatment.
+    pub n_2: u32,
+    /// Mean under the first; missing without trials.
+    pub mean_1: Option<f64>,
+    /// Mean under the second.
+    pub mean_2: Option<f64>,
+    /// Second minus first, with Welch's 95 % interval and p; missing where undefined.
+    pub difference: Option<(f64, f64, f64, f64)>,
+    /// Cohen's d, second minus first.
+    pub cohen_d: Option<f64>,
+}
+
+/// Compares amounts. Trials without an amount are left out, so the two groups are whatever trials chose one: an effect
+/// on the choice itself changes who is compared, and the contrast says nothing about it.
+///
+/// # Errors
+/// [`ExperimentError::Stats`] for amounts that are not finite.
+pub fn amount_contrast(pairs: &[Pair<'_>]) -> Result<AmountContrast, ExperimentError> {
+    let first: Vec<f64> = pairs.iter().filter_map(|pair| pair.first.amount).collect();
+    let second: Vec<f64> = pairs.iter().filter_map(|pair| pair.second.amount).collect();
+    let (moments_1, moments_2) = (Moments::from_slice(&first)?, Moments::from_slice(&second)?);
+    Ok(AmountContrast {
+        n_1: count(moments_1.count()),
+        n_2: count(moments_2.count()),
+        mean_1: moments_1.mean().ok(),
+        mean_2: moments_2.mean().ok(),
+        difference: welch_t_test(&moments_2, &moments_1, Confidence::new(0.95)?)
+            .ok()
+            .map(|welch| {
+                (
+                    welch.difference,
+                    welch.interval.lower,
+                    welch.interval.upper,
+                    welch.test.p,
+                )
+            }),
+        cohen_d: cohens_d(&moments_2, &moments_1).ok(),
+    })
+}
+
+/// Share of trials whose outcome the parser could read.
+pub(crate) fn known_share(known: u64, all: u64) -> Option<f64> {
+    Proportion::new(known, all)
+        .ok()
+        .and_then(|proportion| proportion.estimate().ok())
+}
+
+/// Counts of trials fit 32 bits: a plan holds fewer.
+pub(crate) fn count(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
