@@ -100,7 +100,7 @@ impl DiskBudget {
         let (available, reason) = if within_budget <= on_disk {
             (within_budget, "the disk budget")
         } else {
-            (on_disk, "free space of the file system")
+            (on_disk, "free space of the file system, less 16 MiB in reserve")
         };
         if needed > available {
             return Err(StoreError::NoRoom {

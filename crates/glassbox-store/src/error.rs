@@ -196,6 +196,12 @@ pub enum StoreError {
         /// What differs.
         reason: String,
     },
+    /// A table that the run has not finished yet.
+    #[error("{} is not finished: the manifest of the run does not have it; continue the run with --resume", path.display())]
+    Unfinished {
+        /// The table.
+        path: PathBuf,
+    },
     /// Units of the plan without a complete shard.
     #[error("{missing} of {planned} units of work are not complete in {} (first: {}); continue with --resume", folder.display(), first.join(", "))]
     Gap {
@@ -320,7 +326,11 @@ impl StoreError {
     pub fn is_resumable(&self) -> bool {
         matches!(
             self,
-            Self::DiskFull { .. } | Self::BudgetExceeded { .. } | Self::Damaged { .. } | Self::Gap { .. }
+            Self::DiskFull { .. }
+                | Self::BudgetExceeded { .. }
+                | Self::Damaged { .. }
+                | Self::Unfinished { .. }
+                | Self::Gap { .. }
         )
     }
 }

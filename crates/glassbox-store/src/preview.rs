@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Number, Value};
 
 use crate::StoreError;
-use crate::table::{DESCRIPTION_KEY, TABLE_KEY, VERSION_KEY, metadata_value, not_parquet, open_parquet};
+use crate::table::{DESCRIPTION_KEY, TABLE_KEY, VERSION_KEY, guarded, metadata_value, open_parquet};
 
 /// A column as found in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -85,12 +85,8 @@ pub fn preview_table(path: &Path, limit: usize) -> Result<TablePreview, StoreErr
         columns,
         rows: Vec::new(),
     };
-    let reader = builder
-        .with_limit(limit)
-        .build()
-        .map_err(|cause| not_parquet(path, cause))?;
-    for batch in reader {
-        let batch = batch.map_err(|cause| not_parquet(path, cause))?;
+    let mut reader = guarded(path, || builder.with_limit(limit).build())?;
+    while let Some(batch) = guarded(path, || reader.next().transpose())? {
         for row in 0..batch.num_rows() {
             preview.rows.push(
                 batch

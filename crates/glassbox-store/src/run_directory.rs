@@ -10,7 +10,7 @@ use crate::atomic::sync_folder;
 use crate::hash::file_mismatch;
 use crate::{
     AtomicFile, FinalFile, Manifest, Row, StageStatus, Storage, StoreError, TEMPORARY_PREFIX, WrittenTable,
-    remove_temporaries, write_bytes, write_json, write_table,
+    read_table, remove_temporaries, write_bytes, write_json, write_table,
 };
 
 /// Name of the manifest in a run directory.
@@ -94,6 +94,32 @@ impl RunPaths {
     pub fn read_manifest(&self) -> Result<Manifest, StoreError> {
         Self::of_existing(&self.root)?;
         Manifest::read(&self.manifest())
+    }
+
+    /// Reads a finished table after comparing it with what the manifest says of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unfinished`] if the manifest does not have it, [`StoreError::Damaged`], and those of [`read_table`].
+    pub fn read_table<R: Row>(&self, manifest: &Manifest, path: &Path) -> Result<Vec<R>, StoreError> {
+        let unfinished = || StoreError::Unfinished {
+            path: path.to_path_buf(),
+        };
+        let file = manifest.files.get(&self.name_of(path)).ok_or_else(unfinished)?;
+        match file_mismatch(path, file.bytes, file.checksum)? {
+            Some(reason) => Err(StoreError::Damaged {
+                path: path.to_path_buf(),
+                reason,
+            }),
+            None => read_table(path),
+        }
+    }
+
+    /// The name of a file in the manifest: its path within the run directory.
+    fn name_of(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root)
+            .unwrap_or(path)
+            .to_string_lossy()
+            .into_owned()
     }
 
     /// Compares the finished files with what the manifest says of them, and returns those that differ. The shards have their own records:
@@ -294,7 +320,7 @@ impl RunDirectory {
     /// Writes a table of a stage and records it in the manifest. `path` is one of [`RunPaths`].
     ///
     /// # Errors
-    /// Those of [`write_table`] and [`RunDirectory::record`].
+    /// Those of [`write_table`] and [`RunDirectory::update`], and [`StoreError::NoStage`].
     pub fn write_table<R: Row>(
         &mut self,
         stage: &str,
@@ -309,7 +335,7 @@ impl RunDirectory {
     /// Writes a JSON file of a stage and records it in the manifest.
     ///
     /// # Errors
-    /// Those of [`write_json`] and [`RunDirectory::record`].
+    /// Those of [`write_json`] and [`RunDirectory::update`], and [`StoreError::NoStage`].
     pub fn write_json<T: Serialize + ?Sized>(
         &mut self,
         stage: &str,
@@ -323,7 +349,7 @@ impl RunDirectory {
     /// Writes any other file of a stage, such as the report, and records it in the manifest.
     ///
     /// # Errors
-    /// Those of [`write_bytes`] and [`RunDirectory::record`].
+    /// Those of [`write_bytes`] and [`RunDirectory::update`], and [`StoreError::NoStage`].
     pub fn write_bytes(&mut self, stage: &str, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let file = write_bytes(&self.storage, path, bytes)?;
         self.record(stage, path, FinalFile::new(None, &file))
@@ -342,11 +368,7 @@ impl RunDirectory {
     }
 
     fn record(&mut self, stage: &str, path: &Path, file: FinalFile) -> Result<(), StoreError> {
-        let name = path
-            .strip_prefix(&self.paths.root)
-            .unwrap_or(path)
-            .to_string_lossy()
-            .into_owned();
+        let name = self.paths.name_of(path);
         self.update(|manifest| {
             let files = &mut manifest.stage_mut(stage)?.files;
             if !files.contains(&name) {

@@ -47,7 +47,8 @@ impl Storage {
         Self::default()
     }
 
-    /// A storage that fails as told, for tests of what a failure leaves behind.
+    /// A storage that fails as told, for tests of what a failure leaves behind. It counts the syncs but does not wait for the disk, since
+    /// such a test loses no power; with a fault that never happens it serves any test that writes many small files.
     pub fn with_fault(fault: Fault) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -70,6 +71,11 @@ impl Storage {
     /// Whether a simulated kill has happened; nothing may touch the disk after it.
     pub(crate) fn is_stopped(&self) -> bool {
         self.shared.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Whether a sync has to reach the disk.
+    pub(crate) fn syncs(&self) -> bool {
+        self.shared.fault.is_none()
     }
 
     /// Counts one step.

@@ -22,7 +22,7 @@ use crate::atomic::WriteFailure;
 use crate::column::same_type;
 use crate::{AtomicFile, Column, ColumnReader, ColumnWriter, Storage, StoreError, WrittenFile};
 
-/// Rows of a row group at most; groups end earlier when they reach [`ROW_GROUP_BYTES`].
+/// Rows of a row group at most; groups of wide rows end earlier, at about 64 MiB.
 pub const ROW_GROUP_ROWS: usize = 1 << 16;
 /// Encoded bytes of a row group, about, so that wide rows do not pile up in memory.
 const ROW_GROUP_BYTES: usize = 1 << 26;
@@ -352,11 +352,9 @@ impl<R: Row> TableReader<R> {
         }
         let mask = ProjectionMask::roots(builder.parquet_schema(), places);
         let total_rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-        let reader = builder
-            .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(|cause| not_parquet(path, cause))?;
+        let reader = guarded(path, || {
+            builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()
+        })?;
         Ok(Self {
             reader,
             path: path.to_path_buf(),
@@ -388,9 +386,10 @@ impl<R: Row> Iterator for TableReader<R> {
         if self.failed {
             return None;
         }
-        let rows = match self.reader.next()? {
-            Ok(batch) => self.next_rows(batch),
-            Err(cause) => Err(not_parquet(&self.path, cause)),
+        let rows = match guarded(&self.path, || self.reader.next().transpose()) {
+            Ok(Some(batch)) => self.next_rows(batch),
+            Ok(None) => return None,
+            Err(error) => Err(error),
         };
         self.failed = rows.is_err();
         Some(rows)
@@ -403,10 +402,22 @@ pub(crate) fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilde
         path: path.to_path_buf(),
         cause,
     })?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|cause| not_parquet(path, cause))
+    guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))
 }
 
-pub(crate) fn not_parquet(path: &Path, cause: impl std::fmt::Display) -> StoreError {
+/// Runs a step of the Parquet reader. It panics on some damaged files (a page that refers to a dictionary that is not there, for one);
+/// here that is an error like any other. Nothing that the step has touched may be used after an error.
+pub(crate) fn guarded<T, E: std::fmt::Display>(
+    path: &Path,
+    step: impl FnOnce() -> Result<T, E>,
+) -> Result<T, StoreError> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(step)) {
+        Ok(result) => result.map_err(|cause| not_parquet(path, cause)),
+        Err(_) => Err(not_parquet(path, "its pages contradict one another")),
+    }
+}
+
+fn not_parquet(path: &Path, cause: impl std::fmt::Display) -> StoreError {
     StoreError::NotParquet {
         path: path.to_path_buf(),
         detail: cause.to_string(),

@@ -70,6 +70,11 @@ fn names(root: &Path) -> Vec<String> {
     names
 }
 
+/// A storage that does not wait for the disk.
+fn quick() -> Storage {
+    Storage::with_fault(Fault::StopBefore { step: u64::MAX })
+}
+
 #[test]
 fn a_run_records_its_stages_and_files() {
     let folder = tempfile::tempdir().unwrap();
@@ -110,7 +115,7 @@ fn a_run_records_its_stages_and_files() {
 #[test]
 fn a_kill_at_any_step_leaves_a_run_that_resumes_to_the_same_tables() {
     let reference = tempfile::tempdir().unwrap();
-    let storage = Storage::new();
+    let storage = quick();
     run(&storage, reference.path()).unwrap();
     let final_names = names(reference.path());
     let content = |root: &Path, name: &str| fs::read(root.join(name)).unwrap();
@@ -133,7 +138,7 @@ fn a_kill_at_any_step_leaves_a_run_that_resumes_to_the_same_tables() {
                 ),
             }
         }
-        run(&Storage::new(), &root).unwrap();
+        run(&quick(), &root).unwrap();
         assert_eq!(names(&root), final_names, "step {step}");
         for name in ["causal.parquet", "findings.json", "report.html"] {
             assert_eq!(
@@ -148,15 +153,15 @@ fn a_kill_at_any_step_leaves_a_run_that_resumes_to_the_same_tables() {
 #[test]
 fn a_full_disk_leaves_a_readable_manifest() {
     let reference = tempfile::tempdir().unwrap();
-    let storage = Storage::new();
+    let storage = quick();
     run(&storage, reference.path()).unwrap();
-    for bytes in (0..storage.bytes_written()).step_by(509) {
+    for bytes in (0..storage.bytes_written()).step_by(211) {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("run");
         let error = run(&Storage::with_fault(Fault::DiskFullAfter { bytes }), &root).unwrap_err();
         assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
         assert!(!names(&root).iter().any(|name| name.starts_with(TEMPORARY_PREFIX)));
-        run(&Storage::new(), &root).unwrap();
+        run(&quick(), &root).unwrap();
     }
 }
 
@@ -173,6 +178,8 @@ fn a_stage_whose_file_was_edited_is_done_again() {
         assert!(opened.is_stage_complete("report").unwrap());
         let damaged = opened.paths().damaged_files(opened.manifest()).unwrap();
         assert_eq!(damaged.len(), 1);
+        let read = opened.paths().read_table::<Effect>(opened.manifest(), &causal);
+        assert!(matches!(read, Err(StoreError::Damaged { .. })));
         assert!(
             damaged[0].to_string().contains("causal.parquet is damaged"),
             "{}",

@@ -86,6 +86,11 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
+/// A storage that does not wait for the disk.
+fn quick() -> Storage {
+    Storage::with_fault(Fault::StopBefore { step: u64::MAX })
+}
+
 #[test]
 fn units_are_done_once_and_come_back_in_the_order_of_the_plan() {
     let folder = tempfile::tempdir().unwrap();
@@ -109,7 +114,7 @@ fn units_are_done_once_and_come_back_in_the_order_of_the_plan() {
 #[test]
 fn a_kill_at_any_step_leaves_whole_files_and_a_resumed_run_ends_the_same() {
     let reference = tempfile::tempdir().unwrap();
-    let storage = Storage::new();
+    let storage = quick();
     work(&storage, reference.path()).unwrap();
     let expected = contents(reference.path());
     assert!(storage.steps() > 30);
@@ -126,7 +131,7 @@ fn a_kill_at_any_step_leaves_whole_files_and_a_resumed_run_ends_the_same() {
             );
         }
         remove_temporaries(folder.path()).unwrap();
-        let store = work(&Storage::new(), folder.path()).unwrap();
+        let store = work(&quick(), folder.path()).unwrap();
         assert!(store.damaged().is_empty());
         assert_eq!(contents(folder.path()), expected, "step {step}");
     }
@@ -135,10 +140,10 @@ fn a_kill_at_any_step_leaves_whole_files_and_a_resumed_run_ends_the_same() {
 #[test]
 fn a_full_disk_leaves_whole_files_and_no_temporary_ones() {
     let reference = tempfile::tempdir().unwrap();
-    let storage = Storage::new();
+    let storage = quick();
     work(&storage, reference.path()).unwrap();
     let expected = contents(reference.path());
-    for bytes in (0..storage.bytes_written()).step_by(397) {
+    for bytes in (0..storage.bytes_written()).step_by(97) {
         let folder = tempfile::tempdir().unwrap();
         let error = work(
             &Storage::with_fault(Fault::DiskFullAfter { bytes }),
@@ -156,7 +161,7 @@ fn a_full_disk_leaves_whole_files_and_no_temporary_ones() {
         for (name, bytes) in contents(folder.path()) {
             assert_eq!(expected[&name], bytes, "{name}");
         }
-        work(&Storage::new(), folder.path()).unwrap();
+        work(&quick(), folder.path()).unwrap();
         assert_eq!(contents(folder.path()), expected);
     }
 }
