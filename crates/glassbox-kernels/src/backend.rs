@@ -161,7 +161,12 @@ pub trait Backend: Clone + Send + Sync + std::fmt::Debug + 'static {
     /// A weight matrix [rows, columns] from a checkpoint's bytes.
     fn matrix(&self, values: StoredValues<'_>, rows: usize, columns: usize) -> Result<Self::Matrix>;
     /// A weight matrix [rows, columns] from the transpose [columns, rows] as stored (GPT-2's Conv1D, SAELens's W_enc).
-    fn matrix_from_transposed(&self, values: StoredValues<'_>, rows: usize, columns: usize) -> Result<Self::Matrix>;
+    fn matrix_from_transposed(
+        &self,
+        values: StoredValues<'_>,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Self::Matrix>;
     /// Rows and columns of a matrix.
     fn matrix_shape(&self, matrix: &Self::Matrix) -> (usize, usize);
     /// Copies rows of a matrix into a buffer, widened: dst [rows.len(), columns].
@@ -174,12 +179,25 @@ pub trait Backend: Clone + Send + Sync + std::fmt::Debug + 'static {
     /// dst[..n] = value.
     fn fill(&self, dst: &mut Self::Buffer, n: usize, value: f32) -> Result<()>;
     /// dst[i, ..] = src[rows[i], ..]; both of `width` columns.
-    fn gather_rows(&self, src: &Self::Buffer, width: usize, rows: &[u32], dst: &mut Self::Buffer) -> Result<()>;
+    fn gather_rows(
+        &self,
+        src: &Self::Buffer,
+        width: usize,
+        rows: &[u32],
+        dst: &mut Self::Buffer,
+    ) -> Result<()>;
     /// dst[rows[i], ..] = src[i, ..].
-    fn scatter_rows(&self, src: &Self::Buffer, width: usize, rows: &[u32], dst: &mut Self::Buffer) -> Result<()>;
+    fn scatter_rows(
+        &self,
+        src: &Self::Buffer,
+        width: usize,
+        rows: &[u32],
+        dst: &mut Self::Buffer,
+    ) -> Result<()>;
     /// Writes new keys or values [batch, queries, kv_heads, head_dim] into the slots from `shape.first_query` on
     /// of `cache` [batch, capacity, kv_heads, head_dim].
-    fn cache_write(&self, new: &Self::Buffer, shape: &AttentionShape, cache: &mut Self::Buffer) -> Result<()>;
+    fn cache_write(&self, new: &Self::Buffer, shape: &AttentionShape, cache: &mut Self::Buffer)
+    -> Result<()>;
     /// Builds a cache [rows.len(), dst_capacity, width] of which row i holds the first `filled` slots of row
     /// `rows[i]` of `src` [_, src_capacity, width]; `width` = kv_heads · head_dim. For forking and compaction.
     fn cache_select(
@@ -200,7 +218,13 @@ pub trait Backend: Clone + Send + Sync + std::fmt::Debug + 'static {
     /// y[i, ..] *= w for each of n rows, w [width].
     fn multiply_rows(&self, y: &mut Self::Buffer, n: usize, width: usize, w: &Self::Buffer) -> Result<()>;
     /// y = act(x) on n elements.
-    fn activation(&self, kind: ActivationKind, x: &Self::Buffer, n: usize, y: &mut Self::Buffer) -> Result<()>;
+    fn activation(
+        &self,
+        kind: ActivationKind,
+        x: &Self::Buffer,
+        n: usize,
+        y: &mut Self::Buffer,
+    ) -> Result<()>;
     /// d_x = act'(x) · d_y on n elements.
     fn activation_backward(
         &self,
@@ -378,7 +402,13 @@ pub trait Backend: Clone + Send + Sync + std::fmt::Debug + 'static {
         d_v: &mut Self::Buffer,
     ) -> Result<()>;
     /// d_x = y · (d_y − Σ d_y·y) row by row, for y = softmax(x); in place on `d_y` [n, width].
-    fn softmax_backward(&self, y: &Self::Buffer, n: usize, width: usize, d_y: &mut Self::Buffer) -> Result<()>;
+    fn softmax_backward(
+        &self,
+        y: &Self::Buffer,
+        n: usize,
+        width: usize,
+        d_y: &mut Self::Buffer,
+    ) -> Result<()>;
     /// Gradients of [`Backend::attention_scores`]: d_q as q, d_k as k (both overwritten). Masked entries of `d_scores` count as zero.
     fn attention_scores_backward(
         &self,
@@ -394,11 +424,23 @@ pub trait Backend: Clone + Send + Sync + std::fmt::Debug + 'static {
     // --- edits --------------------------------------------------------------------------------------------
 
     /// x[rows[i], ..] = values[i mod k, ..]; x [_, width], values [k, width].
-    fn set_rows(&self, x: &mut Self::Buffer, width: usize, rows: &[u32], values: &Self::Buffer, k: usize)
-    -> Result<()>;
+    fn set_rows(
+        &self,
+        x: &mut Self::Buffer,
+        width: usize,
+        rows: &[u32],
+        values: &Self::Buffer,
+        k: usize,
+    ) -> Result<()>;
     /// x[rows[i], ..] += values[i mod k, ..].
-    fn add_rows(&self, x: &mut Self::Buffer, width: usize, rows: &[u32], values: &Self::Buffer, k: usize)
-    -> Result<()>;
+    fn add_rows(
+        &self,
+        x: &mut Self::Buffer,
+        width: usize,
+        rows: &[u32],
+        values: &Self::Buffer,
+        k: usize,
+    ) -> Result<()>;
     /// x[rows[i], ..] *= factor. A factor of zero gives zeros, also where x is not finite.
     fn scale_rows(&self, x: &mut Self::Buffer, width: usize, rows: &[u32], factor: f32) -> Result<()>;
     /// Applies feature deltas (each to its own row) in place on x [_, width].
@@ -423,13 +465,19 @@ pub trait Backend: Clone + Send + Sync + std::fmt::Debug + 'static {
     // --- selection ----------------------------------------------------------------------------------------
 
     /// x[i, j] stays where x[i, j] > threshold[j], else 0; x [n, width], threshold [width].
-    fn threshold(&self, x: &mut Self::Buffer, n: usize, width: usize, threshold: &Self::Buffer) -> Result<()>;
+    fn threshold(&self, x: &mut Self::Buffer, n: usize, width: usize, threshold: &Self::Buffer)
+    -> Result<()>;
     /// Keeps the k largest of each row of x [n, width] and zeroes the rest, then max(·, 0). Of equal values the lower index stays.
     fn keep_top_k(&self, x: &mut Self::Buffer, n: usize, width: usize, k: usize) -> Result<()>;
     /// The k largest of each row, read back.
     fn top_entries(&self, x: &Self::Buffer, n: usize, width: usize, k: usize) -> Result<Vec<TopEntries>>;
     /// Log-sum-exp, entropy and argmax of each row of logits [n, width], in one pass, read back.
-    fn vocabulary_statistics(&self, logits: &Self::Buffer, n: usize, width: usize) -> Result<Vec<VocabularyStatistics>>;
+    fn vocabulary_statistics(
+        &self,
+        logits: &Self::Buffer,
+        n: usize,
+        width: usize,
+    ) -> Result<Vec<VocabularyStatistics>>;
     /// Row and column of the first element that is NaN or infinite among n rows of `width`, or `None`.
     fn first_non_finite(&self, x: &Self::Buffer, n: usize, width: usize) -> Result<Option<(usize, usize)>>;
 }

@@ -48,6 +48,15 @@ impl KernelError {
     /// # Errors
     /// [`KernelError::Shape`].
     pub fn check(op: &'static str, operand: &'static str, found: usize, needed: usize) -> Result<(), Self> {
-        if found < needed { Err(Self::Shape { op, operand, found, needed }) } else { Ok(()) }
+        if found < needed {
+            Err(Self::Shape {
+                op,
+                operand,
+                found,
+                needed,
+            })
+        } else {
+            Ok(())
+        }
     }
 }

@@ -8,8 +8,11 @@
 //! a number means.
 
 pub mod backend;
+pub mod cpu;
 pub mod error;
 pub mod matmul;
+mod operands;
 
 pub use backend::Backend;
+pub use cpu::CpuBackend;
 pub use error::KernelError;

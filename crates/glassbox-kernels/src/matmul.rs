@@ -32,17 +32,20 @@ pub fn matmul(
     alpha: f32,
     beta: f32,
 ) -> Result<(), KernelError> {
-    KernelError::check("matmul", "dst", dst.len(), m * n)?;
-    KernelError::check("matmul", "lhs", lhs.len(), m * k)?;
-    KernelError::check("matmul", "rhs", rhs.len(), k * n)?;
+    KernelError::check("matmul", "dst", dst.len(), m.saturating_mul(n))?;
+    KernelError::check("matmul", "lhs", lhs.len(), m.saturating_mul(k))?;
+    KernelError::check("matmul", "rhs", rhs.len(), k.saturating_mul(n))?;
     if m == 0 || n == 0 {
         return Ok(());
     }
     let (lhs_row, lhs_column) = strides(lhs_layout, m, k);
     let (rhs_row, rhs_column) = strides(rhs_layout, k, n);
     // Below this many multiply-adds a second thread costs more than it brings.
-    let parallelism =
-        if m * n * k < 1 << 17 { gemm::Parallelism::None } else { gemm::Parallelism::Rayon(0) };
+    let parallelism = if m * n * k < 1 << 17 {
+        gemm::Parallelism::None
+    } else {
+        gemm::Parallelism::Rayon(0)
+    };
     // SAFETY: the three slices were checked above to hold every element that the strides can reach
     // (max index (rows-1)*row_stride + (columns-1)*column_stride < rows*columns), `dst` is borrowed
     // mutably and so overlaps neither operand, and `read_dst` is false exactly when alpha is zero.
@@ -89,11 +92,18 @@ mod tests {
             let lhs: Vec<f32> = (0..m * k).map(|i| ((i * 7) % 11) as f32 - 5.0).collect();
             let rhs: Vec<f32> = (0..k * n).map(|i| ((i * 5) % 13) as f32 - 6.0).collect();
             let transpose = |x: &[f32], rows: usize, columns: usize| -> Vec<f32> {
-                (0..rows * columns).map(|i| x[(i % rows) * columns + i / rows]).collect()
+                (0..rows * columns)
+                    .map(|i| x[(i % rows) * columns + i / rows])
+                    .collect()
             };
             let (lhs_t, rhs_t) = (transpose(&lhs, m, k), transpose(&rhs, k, n));
             let expected: Vec<f32> = (0..m * n)
-                .map(|i| 1.0 + 2.0 * (0..k).map(|j| lhs[(i / n) * k + j] * rhs[j * n + i % n]).sum::<f32>())
+                .map(|i| {
+                    1.0 + 2.0
+                        * (0..k)
+                            .map(|j| lhs[(i / n) * k + j] * rhs[j * n + i % n])
+                            .sum::<f32>()
+                })
                 .collect();
             for (a, a_layout) in [(&lhs, Layout::Normal), (&lhs_t, Layout::Transposed)] {
                 for (b, b_layout) in [(&rhs, Layout::Normal), (&rhs_t, Layout::Transposed)] {
@@ -107,14 +117,37 @@ mod tests {
 
     #[test]
     fn a_short_operand_is_refused() {
-        let error = matmul(&mut [0.0; 4], 2, 2, &[0.0; 3], Layout::Normal, &[0.0; 4], Layout::Normal, 2, 0.0, 1.0);
+        let error = matmul(
+            &mut [0.0; 4],
+            2,
+            2,
+            &[0.0; 3],
+            Layout::Normal,
+            &[0.0; 4],
+            Layout::Normal,
+            2,
+            0.0,
+            1.0,
+        );
         assert!(matches!(error, Err(KernelError::Shape { operand: "lhs", .. })));
     }
 
     #[test]
     fn zero_alpha_never_reads_the_old_content() {
         let mut dst = vec![f32::NAN; 4];
-        matmul(&mut dst, 2, 2, &[1.0; 2], Layout::Normal, &[1.0; 2], Layout::Normal, 1, 0.0, 1.0).unwrap();
+        matmul(
+            &mut dst,
+            2,
+            2,
+            &[1.0; 2],
+            Layout::Normal,
+            &[1.0; 2],
+            Layout::Normal,
+            1,
+            0.0,
+            1.0,
+        )
+        .unwrap();
         assert_eq!(dst, vec![1.0; 4]);
     }
 }

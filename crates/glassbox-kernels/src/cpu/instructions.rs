@@ -1,0 +1,95 @@
+//! Which vector instructions the processor has, found at run time.
+
+/// Vector instruction sets that the kernels are compiled for, from narrow to wide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Instructions {
+    /// What every processor of the target has.
+    Baseline,
+    /// AVX2 with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 foundation.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Instructions {
+    /// The widest set that this processor has.
+    #[inline]
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2 && is_x86_feature_detected!("avx512f") {
+                return Self::Avx512;
+            }
+            if avx2 {
+                return Self::Avx2;
+            }
+        }
+        Self::Baseline
+    }
+
+    /// Every set that this processor has, for tests that compare them.
+    #[cfg(test)]
+    pub(crate) fn available() -> Vec<Self> {
+        let mut all = vec![Self::Baseline];
+        #[cfg(target_arch = "x86_64")]
+        match Self::detect() {
+            Self::Avx512 => all.extend([Self::Avx2, Self::Avx512]),
+            Self::Avx2 => all.push(Self::Avx2),
+            Self::Baseline => {}
+        }
+        all
+    }
+
+    /// Architecture and instruction set, `x86-64 avx512f` for example.
+    pub(crate) fn describe(self) -> String {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "x86-64",
+            other => other,
+        };
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => format!("{architecture} avx512f"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => format!("{architecture} avx2 fma"),
+            Self::Baseline if cfg!(target_arch = "aarch64") => format!("{architecture} neon"),
+            Self::Baseline => architecture.to_owned(),
+        }
+    }
+}
+
+/// Defines a function whose body is compiled once for each instruction set and chosen at run time.
+///
+/// The body sees a constant, named between `<` and `>` after the function's name, that says whether a fused
+/// multiply-add is one instruction; it should be passed on to [`multiply_add`](super::elementary::multiply_add).
+macro_rules! multiversion {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$fused:ident>($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body<const $fused: bool>($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx2,fma")]
+                fn avx512($($arg: $ty),*) $(-> $ret)? { body::<true>($($arg),*) }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? { body::<true>($($arg),*) }
+                match $crate::cpu::instructions::Instructions::detect() {
+                    // SAFETY: the processor was just found to have these instructions.
+                    $crate::cpu::instructions::Instructions::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::cpu::instructions::Instructions::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::cpu::instructions::Instructions::Baseline => {}
+                }
+            }
+            #[cfg(target_arch = "aarch64")]
+            return body::<true>($($arg),*);
+            #[cfg(not(target_arch = "aarch64"))]
+            body::<false>($($arg),*)
+        }
+    };
+}
+pub(crate) use multiversion;

@@ -1,0 +1,22 @@
+//! The backend on the host's processor: f32, vector instructions chosen at run time, threads by rayon.
+
+mod attention;
+mod backend;
+mod edits;
+mod elementary;
+mod instructions;
+mod lanes;
+mod memory;
+mod norms;
+mod parallel;
+mod pointwise;
+mod products;
+mod reductions;
+mod rotary;
+mod scratch;
+mod selection;
+mod softmax;
+mod tiles;
+
+pub use backend::CpuBackend;
+pub use memory::{CpuBuffer, CpuMatrix};
