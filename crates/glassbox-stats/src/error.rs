@@ -38,11 +38,14 @@ pub enum StatsError {
         /// Its count.
         whole_count: u64,
     },
-    /// A total beyond 2^53, above which `f64` cannot hold every integer.
-    #[error("{quantity} exceeds 2^53, the largest count this crate computes with")]
+    /// A count beyond what the method can work with: 2^53, above which `f64` cannot hold every integer, or less
+    /// where the work grows with the count.
+    #[error("{quantity} exceeds {limit}, the largest count this method computes with")]
     CountTooLarge {
-        /// Which total.
+        /// Which count.
         quantity: &'static str,
+        /// The largest it may be.
+        limit: u64,
     },
     /// Two arguments that must be paired have different lengths.
     #[error("{first} has {first_len} values and {second} has {second_len}; they must be paired one to one")]
@@ -112,7 +115,10 @@ pub(crate) fn checked_total(counts: &[u64], quantity: &'static str) -> Result<u6
         .try_fold(0_u64, |sum, &count| {
             sum.checked_add(count).filter(|&total| total <= MAX_COUNT)
         })
-        .ok_or(StatsError::CountTooLarge { quantity })
+        .ok_or(StatsError::CountTooLarge {
+            quantity,
+            limit: MAX_COUNT,
+        })
 }
 
 /// Refuses NaN and infinities.

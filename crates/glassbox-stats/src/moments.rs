@@ -1,6 +1,6 @@
 //! Streaming mean and variance.
 
-use crate::error::{StatsError, Undefined};
+use crate::error::{StatsError, Undefined, checked_total};
 
 /// Count, mean and sum of squared deviations of a stream of finite values.
 ///
@@ -42,8 +42,9 @@ impl Moments {
     /// Moments of `count` copies of one value, for instance the zeros of a sparse activation.
     ///
     /// # Errors
-    /// [`StatsError::NonFinite`] if the value is NaN or infinite.
+    /// [`StatsError::NonFinite`] if the value is NaN or infinite, [`StatsError::CountTooLarge`] above 2^53.
     pub fn repeated(value: f64, count: u64) -> Result<Self, StatsError> {
+        checked_total(&[count], "count")?;
         if !value.is_finite() {
             return Err(StatsError::NonFinite {
                 quantity: "values",
@@ -66,7 +67,7 @@ impl Moments {
     ///
     /// # Errors
     /// [`StatsError::InvalidParameter`] for a negative or non-finite deviation or a non-finite mean, and for a
-    /// non-zero deviation of fewer than two observations.
+    /// non-zero deviation of fewer than two observations; [`StatsError::CountTooLarge`] above 2^53.
     pub fn from_summary(count: u64, mean: f64, standard_deviation: f64) -> Result<Self, StatsError> {
         if !mean.is_finite() {
             return Err(StatsError::InvalidParameter {
@@ -118,7 +119,8 @@ impl Moments {
     /// Adds all observations of `other`.
     ///
     /// # Errors
-    /// [`StatsError::Overflow`] if squares overflow; on error nothing is added.
+    /// [`StatsError::Overflow`] if squares overflow, [`StatsError::CountTooLarge`] above 2^53; on error nothing is
+    /// added.
     pub fn merge(&mut self, other: &Self) -> Result<(), StatsError> {
         if other.count == 0 {
             return Ok(());
@@ -127,7 +129,7 @@ impl Moments {
             *self = *other;
             return Ok(());
         }
-        let count = self.count + other.count;
+        let count = checked_total(&[self.count, other.count], "count")?;
         let (own, added) = (self.count as f64, other.count as f64);
         let delta = other.mean - self.mean;
         let mean = self.mean + delta * (added / count as f64);
@@ -268,5 +270,8 @@ mod tests {
         assert!(Moments::from_summary(3, 0.0, -1.0).is_err());
         assert!(Moments::from_summary(1, 0.0, 1.0).is_err());
         assert!(Moments::from_summary(5, f64::NAN, 1.0).is_err());
+        assert!(Moments::from_summary(u64::MAX, 0.0, 1.0).is_err());
+        let mut large = Moments::repeated(0.0, 1 << 53).unwrap();
+        assert!(large.merge(&moments).is_err() && Moments::repeated(0.0, u64::MAX).is_err());
     }
 }

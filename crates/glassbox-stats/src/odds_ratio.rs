@@ -1,6 +1,6 @@
 //! Odds ratios of a 2×2 table: corrected sample ratio, and conditional maximum likelihood with exact limits.
 
-use crate::error::Undefined;
+use crate::error::{StatsError, Undefined};
 use crate::interval::{Confidence, Interval};
 use crate::log_odds::{log_odds_ratio, wald};
 use crate::log_probability::ln_hypergeometric_pmf;
@@ -51,11 +51,37 @@ pub fn odds_ratio(
 
 /// Conditional maximum-likelihood odds ratio with exact limits (R. A. Fisher, 1935; J. Cornfield, 1956):
 /// given both margins the first cell is noncentral hypergeometric, and each limit puts α/2 in one tail.
-/// Coverage is at least the nominal level. Work grows with the smallest margin.
+/// Coverage is at least the nominal level. Time and memory grow with the smallest margin.
+///
+/// The inner error is [`Undefined::EmptyMargin`] if a row or column sums to zero.
 ///
 /// # Errors
-/// [`Undefined::EmptyMargin`] if a row or column sums to zero.
-pub fn conditional_odds_ratio(table: &TwoByTwo, confidence: Confidence) -> Result<OddsRatio, Undefined> {
+/// [`StatsError::CountTooLarge`] if the smallest margin exceeds ten million; use [`odds_ratio`] there.
+pub fn conditional_odds_ratio(
+    table: &TwoByTwo,
+    confidence: Confidence,
+) -> Result<Result<OddsRatio, Undefined>, StatsError> {
+    let successes = table.first.successes() + table.second.successes();
+    let margins = [
+        table.first.trials(),
+        table.second.trials(),
+        successes,
+        table.total() - successes,
+    ];
+    if margins.iter().all(|&margin| margin > MAX_CONDITIONAL_MARGIN) {
+        let limit = MAX_CONDITIONAL_MARGIN;
+        return Err(StatsError::CountTooLarge {
+            quantity: "the smallest margin",
+            limit,
+        });
+    }
+    Ok(invert_conditional(table, confidence))
+}
+
+/// Largest smallest margin for which the conditional distribution is tabulated (80 MB).
+const MAX_CONDITIONAL_MARGIN: u64 = 10_000_000;
+
+fn invert_conditional(table: &TwoByTwo, confidence: Confidence) -> Result<OddsRatio, Undefined> {
     if table.has_empty_margin() {
         return Err(Undefined::EmptyMargin);
     }
@@ -157,11 +183,13 @@ mod tests {
     #[test]
     fn empty_cells_give_one_sided_exact_limits() {
         let table = TwoByTwo::from_cells([[0, 10], [5, 5]]).unwrap();
-        let or = conditional_odds_ratio(&table, Confidence::P95).unwrap();
+        let or = conditional_odds_ratio(&table, Confidence::P95).unwrap().unwrap();
         assert_eq!((or.estimate, or.interval.lower), (0.0, 0.0));
         assert!(or.interval.upper > 0.0 && or.interval.upper < 1.2);
         let swapped = TwoByTwo::from_cells([[5, 5], [0, 10]]).unwrap();
-        let or_swapped = conditional_odds_ratio(&swapped, Confidence::P95).unwrap();
+        let or_swapped = conditional_odds_ratio(&swapped, Confidence::P95)
+            .unwrap()
+            .unwrap();
         assert_eq!(or_swapped.interval.upper, f64::INFINITY);
         assert!((or_swapped.interval.lower * or.interval.upper - 1.0).abs() < 1e-10);
     }
@@ -180,7 +208,7 @@ mod tests {
         let table = TwoByTwo::from_cells([[0, 10], [0, 5]]).unwrap();
         assert_eq!(
             conditional_odds_ratio(&table, Confidence::P95),
-            Err(Undefined::EmptyMargin)
+            Ok(Err(Undefined::EmptyMargin))
         );
     }
 }

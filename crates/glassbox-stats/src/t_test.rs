@@ -121,11 +121,10 @@ pub(crate) fn difference_moments(first: &[f64], second: &[f64]) -> Result<Moment
     }
     // 0.3 − 0.1 and 0.4 − 0.2 differ in the last bit; such a spread is rounding, not variance.
     let spread = (moments.squared_deviations() / moments.count().max(1) as f64).sqrt();
-    if spread <= 4.0 * f64::EPSILON * scale && moments.count() > 0 {
-        let mean = moments.mean().unwrap_or(0.0);
-        return Moments::repeated(mean, moments.count());
+    match moments.mean() {
+        Ok(mean) if spread <= 4.0 * f64::EPSILON * scale => Moments::repeated(mean, moments.count()),
+        _ => Ok(moments),
     }
-    Ok(moments)
 }
 
 /// The paired t test of mean(first − second) = 0 with its Student interval, n − 1 degrees of freedom.
