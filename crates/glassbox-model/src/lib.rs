@@ -8,8 +8,23 @@
 //! **What must not live here:** dictionaries and features (they compile to [`edit::RowEdit`]), experiments,
 //! statistics, tables, and `unsafe` code.
 
+pub mod batch;
+pub mod cache;
+pub mod checkpoint;
 pub mod config;
+pub mod config_parse;
 pub mod edit;
+pub mod edits;
+pub mod families;
+pub mod forward;
+pub mod forward_error;
+pub mod gradient;
+pub mod load;
+pub mod load_error;
+pub mod locate;
+pub mod model;
+pub mod program;
+pub mod record;
 pub mod rotary;
 pub mod site;
 pub mod weights;

@@ -1,6 +1,12 @@
 //! Named points of the forward pass, with TransformerLens's names.
 
 use std::fmt;
+use std::str::FromStr;
+
+use globset::Glob;
+use thiserror::Error;
+
+use crate::config::{ModelConfig, PositionKind};
 
 /// Which norm of a block, or the final one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,6 +95,428 @@ impl fmt::Display for Site {
             Self::MlpPreLinear(l) => write!(f, "blocks.{l}.mlp.hook_pre_linear"),
             Self::MlpPost(l) => write!(f, "blocks.{l}.mlp.hook_post"),
             Self::MlpOut(l) => write!(f, "blocks.{l}.hook_mlp_out"),
+        }
+    }
+}
+
+/// A site's name that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SiteError {
+    /// No site of any model has this name.
+    #[error("there is no site named `{name}`; the nearest names are {}", nearest.join(", "))]
+    Unknown {
+        /// The name as given.
+        name: String,
+        /// Valid names, nearest first.
+        nearest: Vec<String>,
+    },
+    /// The name is a site's, but this model does not have it.
+    #[error("this model has no site `{name}` ({reason}); the nearest names are {}", nearest.join(", "))]
+    Missing {
+        /// The name as given.
+        name: String,
+        /// Why the model lacks it.
+        reason: String,
+        /// Valid names of this model, nearest first.
+        nearest: Vec<String>,
+    },
+    /// A pattern selects no site of this model.
+    #[error("the pattern `{pattern}` selects no site of this model; the nearest names are {}", nearest.join(", "))]
+    NoMatch {
+        /// The pattern as given.
+        pattern: String,
+        /// Valid names of this model, nearest first.
+        nearest: Vec<String>,
+    },
+    /// A pattern is not a glob.
+    #[error("`{pattern}` is not a valid pattern: {reason}")]
+    Pattern {
+        /// The pattern as given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// How a site's values lie in its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiteAxes {
+    /// [batch, pos, width].
+    Rows {
+        /// Width of one row.
+        width: usize,
+    },
+    /// [batch, pos, heads, width].
+    Heads {
+        /// Heads, or key/value heads.
+        heads: usize,
+        /// Width of one head.
+        width: usize,
+    },
+    /// [batch, head, query, key].
+    Attention {
+        /// Query heads.
+        heads: usize,
+    },
+}
+
+impl SiteAxes {
+    /// The shape for a pass of `batch` rows, `queries` positions each, that see `keys` slots.
+    #[must_use]
+    pub fn shape(self, batch: usize, queries: usize, keys: usize) -> Vec<usize> {
+        match self {
+            Self::Rows { width } => vec![batch, queries, width],
+            Self::Heads { heads, width } => vec![batch, queries, heads, width],
+            Self::Attention { heads } => vec![batch, heads, queries, keys],
+        }
+    }
+
+    /// Elements for a pass of `batch` rows, `queries` positions each, that see `keys` slots.
+    #[must_use]
+    pub fn len(self, batch: usize, queries: usize, keys: usize) -> usize {
+        batch
+            * queries
+            * match self {
+                Self::Rows { width } => width,
+                Self::Heads { heads, width } => heads * width,
+                Self::Attention { heads } => heads * keys,
+            }
+    }
+
+    /// Heads, if the site has a head axis.
+    #[must_use]
+    pub fn heads(self) -> Option<usize> {
+        match self {
+            Self::Rows { .. } => None,
+            Self::Heads { heads, .. } | Self::Attention { heads } => Some(heads),
+        }
+    }
+
+    /// Width of the rows that an edit gets: one head's where `per_head`, else all of a position's values.
+    /// `None` for scores and patterns, whose rows are as wide as the pass has slots.
+    #[must_use]
+    pub fn edit_width(self, per_head: bool) -> Option<usize> {
+        match self {
+            Self::Rows { width } => Some(width),
+            Self::Heads { heads, width } => Some(if per_head { width } else { heads * width }),
+            Self::Attention { .. } => None,
+        }
+    }
+}
+
+impl Norm {
+    /// Block of the norm; `None` for the final one.
+    #[must_use]
+    pub fn layer(self) -> Option<u32> {
+        match self {
+            Self::Attention(l) | Self::Mlp(l) => Some(l),
+            Self::Final => None,
+        }
+    }
+}
+
+impl Site {
+    /// Block of the site; `None` for those before and after the blocks.
+    #[must_use]
+    pub fn layer(self) -> Option<u32> {
+        match self {
+            Self::Embed | Self::PosEmbed => None,
+            Self::NormScale(norm) | Self::NormNormalized(norm) => norm.layer(),
+            Self::ResidPre(l)
+            | Self::ResidMid(l)
+            | Self::ResidPost(l)
+            | Self::Query(l)
+            | Self::Key(l)
+            | Self::Value(l)
+            | Self::RotaryQuery(l)
+            | Self::RotaryKey(l)
+            | Self::AttentionScores(l)
+            | Self::AttentionPattern(l)
+            | Self::Mixed(l)
+            | Self::AttentionOut(l)
+            | Self::MlpPre(l)
+            | Self::MlpPreLinear(l)
+            | Self::MlpPost(l)
+            | Self::MlpOut(l) => Some(l),
+        }
+    }
+
+    /// How the site's values lie in a model of this configuration.
+    #[must_use]
+    pub fn axes(self, config: &ModelConfig) -> SiteAxes {
+        match self {
+            Self::Embed
+            | Self::PosEmbed
+            | Self::ResidPre(_)
+            | Self::ResidMid(_)
+            | Self::ResidPost(_)
+            | Self::NormNormalized(_)
+            | Self::AttentionOut(_)
+            | Self::MlpOut(_) => SiteAxes::Rows {
+                width: config.d_model,
+            },
+            Self::NormScale(_) => SiteAxes::Rows { width: 1 },
+            Self::MlpPre(_) | Self::MlpPreLinear(_) | Self::MlpPost(_) => {
+                SiteAxes::Rows { width: config.d_mlp }
+            }
+            Self::Query(_) | Self::RotaryQuery(_) | Self::Mixed(_) => SiteAxes::Heads {
+                heads: config.n_heads,
+                width: config.d_head,
+            },
+            Self::Key(_) | Self::RotaryKey(_) | Self::Value(_) => SiteAxes::Heads {
+                heads: config.n_kv_heads,
+                width: config.d_head,
+            },
+            Self::AttentionScores(_) | Self::AttentionPattern(_) => SiteAxes::Attention {
+                heads: config.n_heads,
+            },
+        }
+    }
+
+    /// The sites of one block in the order of the pass.
+    fn of_block(l: u32, config: &ModelConfig, into: &mut Vec<Self>) {
+        let rotary = is_rotary(config);
+        into.extend([
+            Self::ResidPre(l),
+            Self::NormScale(Norm::Attention(l)),
+            Self::NormNormalized(Norm::Attention(l)),
+            Self::Query(l),
+            Self::Key(l),
+            Self::Value(l),
+        ]);
+        if rotary {
+            into.extend([Self::RotaryQuery(l), Self::RotaryKey(l)]);
+        }
+        into.extend([
+            Self::AttentionScores(l),
+            Self::AttentionPattern(l),
+            Self::Mixed(l),
+            Self::AttentionOut(l),
+            Self::ResidMid(l),
+            Self::NormScale(Norm::Mlp(l)),
+            Self::NormNormalized(Norm::Mlp(l)),
+            Self::MlpPre(l),
+        ]);
+        if config.gated_mlp {
+            into.push(Self::MlpPreLinear(l));
+        }
+        into.extend([Self::MlpPost(l), Self::MlpOut(l), Self::ResidPost(l)]);
+    }
+
+    /// Every site of a model, in the order of the pass.
+    #[must_use]
+    pub fn all(config: &ModelConfig) -> Vec<Self> {
+        let mut sites = vec![Self::Embed];
+        if config.positions == PositionKind::Learned {
+            sites.push(Self::PosEmbed);
+        }
+        for l in 0..config.n_layers {
+            Self::of_block(l as u32, config, &mut sites);
+        }
+        sites.extend([Self::NormScale(Norm::Final), Self::NormNormalized(Norm::Final)]);
+        sites
+    }
+
+    /// `Ok` if a model of this configuration has the site.
+    ///
+    /// # Errors
+    /// [`SiteError::Missing`] with the reason and the nearest names.
+    pub fn check(self, config: &ModelConfig) -> Result<(), SiteError> {
+        let reason = match self {
+            _ if self.layer().is_some_and(|l| l as usize >= config.n_layers) => {
+                format!("its blocks are 0 to {}", config.n_layers.saturating_sub(1))
+            }
+            Self::PosEmbed if config.positions != PositionKind::Learned => {
+                "its positions are rotary, not learned".to_owned()
+            }
+            Self::RotaryQuery(_) | Self::RotaryKey(_) if !is_rotary(config) => {
+                "its positions are learned, not rotary".to_owned()
+            }
+            Self::MlpPreLinear(_) if !config.gated_mlp => "its MLPs are not gated".to_owned(),
+            _ => return Ok(()),
+        };
+        let name = self.to_string();
+        let nearest = nearest(&name, Self::all(config).iter().map(ToString::to_string));
+        Err(SiteError::Missing {
+            name,
+            reason,
+            nearest,
+        })
+    }
+
+    /// Reads a name and checks that this model has the site.
+    ///
+    /// # Errors
+    /// [`SiteError::Unknown`] or [`SiteError::Missing`], with this model's nearest names.
+    pub fn parse(name: &str, config: &ModelConfig) -> Result<Self, SiteError> {
+        let Ok(site) = name.parse::<Self>() else {
+            let nearest = nearest(name, Self::all(config).iter().map(ToString::to_string));
+            return Err(SiteError::Unknown {
+                name: name.to_owned(),
+                nearest,
+            });
+        };
+        site.check(config)?;
+        Ok(site)
+    }
+
+    /// The sites of this model that a glob pattern selects (`blocks.*.hook_resid_post`, `blocks.{0,3}.attn.*`),
+    /// in the order of the pass.
+    ///
+    /// # Errors
+    /// [`SiteError::Pattern`] if it is no glob, [`SiteError::NoMatch`] if it selects nothing.
+    pub fn select(pattern: &str, config: &ModelConfig) -> Result<Vec<Self>, SiteError> {
+        let matcher = Glob::new(pattern)
+            .map_err(|error| SiteError::Pattern {
+                pattern: pattern.to_owned(),
+                reason: error.kind().to_string(),
+            })?
+            .compile_matcher();
+        let all = Self::all(config);
+        let selected: Vec<Self> = all
+            .iter()
+            .copied()
+            .filter(|site| matcher.is_match(site.to_string()))
+            .collect();
+        if selected.is_empty() {
+            let nearest = nearest(pattern, all.iter().map(ToString::to_string));
+            return Err(SiteError::NoMatch {
+                pattern: pattern.to_owned(),
+                nearest,
+            });
+        }
+        Ok(selected)
+    }
+}
+
+impl FromStr for Site {
+    type Err = SiteError;
+
+    /// Reads an exact TransformerLens name. Whether a given model has the site is for [`Site::check`].
+    fn from_str(name: &str) -> Result<Self, SiteError> {
+        let layer = block_number(name).unwrap_or(0);
+        any_model(layer)
+            .into_iter()
+            .find(|site| site.to_string() == name)
+            .ok_or_else(|| {
+                let names = any_model(layer).into_iter().map(|site| site.to_string());
+                SiteError::Unknown {
+                    name: name.to_owned(),
+                    nearest: nearest(name, names),
+                }
+            })
+    }
+}
+
+fn is_rotary(config: &ModelConfig) -> bool {
+    matches!(config.positions, PositionKind::Rotary { .. })
+}
+
+/// The number in `blocks.{number}.…`, if it is written as Rust would write it.
+fn block_number(name: &str) -> Option<u32> {
+    name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()
+}
+
+/// Every site that some model may have outside the blocks and in block `l`.
+fn any_model(l: u32) -> Vec<Site> {
+    use Site::{
+        AttentionOut, AttentionPattern, AttentionScores, Embed, Key, Mixed, MlpOut, MlpPost, MlpPre,
+        MlpPreLinear, NormNormalized, NormScale, PosEmbed, Query, ResidMid, ResidPost, ResidPre, RotaryKey,
+        RotaryQuery, Value,
+    };
+    let mut sites = vec![
+        Embed,
+        PosEmbed,
+        ResidPre(l),
+        ResidMid(l),
+        ResidPost(l),
+        Query(l),
+        Key(l),
+        Value(l),
+        RotaryQuery(l),
+        RotaryKey(l),
+        AttentionScores(l),
+        AttentionPattern(l),
+        Mixed(l),
+        AttentionOut(l),
+        MlpPre(l),
+        MlpPreLinear(l),
+        MlpPost(l),
+        MlpOut(l),
+    ];
+    for norm in [Norm::Attention(l), Norm::Mlp(l), Norm::Final] {
+        sites.extend([NormScale(norm), NormNormalized(norm)]);
+    }
+    sites
+}
+
+/// How many names an error lists.
+const LISTED: usize = 4;
+
+/// The names with the fewest single-character changes from `name`, nearest first.
+fn nearest(name: &str, names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut ranked: Vec<(usize, String)> = names
+        .map(|candidate| (edit_distance(name, &candidate), candidate))
+        .collect();
+    ranked.sort_by_key(|(distance, _)| *distance);
+    ranked.truncate(LISTED);
+    ranked.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
+/// Levenshtein distance: the fewest insertions, deletions and substitutions of a character.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_reads_back() {
+        for site in any_model(0).into_iter().chain(any_model(31)) {
+            assert_eq!(site.to_string().parse::<Site>().unwrap(), site);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_name_lists_the_nearest() {
+        let error = "blocks.7.hook_resid_pots".parse::<Site>().unwrap_err();
+        let SiteError::Unknown { nearest, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(nearest[0], "blocks.7.hook_resid_post");
+        for name in [
+            "",
+            "blocks.+3.hook_resid_pre",
+            "blocks.03.hook_resid_pre",
+            "blocks.3.hook_resid_pre ",
+        ] {
+            assert!(name.parse::<Site>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn edit_distance_by_definition() {
+        for (a, b, distance) in [
+            ("", "", 0),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("flaw", "lawn", 2),
+        ] {
+            assert_eq!(edit_distance(a, b), distance);
+            assert_eq!(edit_distance(b, a), distance);
         }
     }
 }

@@ -1,0 +1,127 @@
+//! What happens at a site: the program's edits first, then whoever wants to see the values.
+
+use glassbox_kernels::Backend;
+
+use crate::config::ModelConfig;
+use crate::forward::layout::PassLayout;
+use crate::forward_error::{ForwardError, VisitError};
+use crate::gradient::EditLog;
+use crate::program::ProgramRun;
+use crate::site::{Site, SiteAxes};
+
+/// One site's values in the course of a pass, after its edits.
+#[derive(Debug)]
+pub struct SiteView<'a, B: Backend> {
+    /// The site.
+    pub site: Site,
+    /// How its values lie in the buffer.
+    pub axes: SiteAxes,
+    /// Rows, slots and positions of the pass.
+    pub layout: &'a PassLayout,
+    /// The values on the device, dense in the order of [`SiteView::shape`]; the buffer may be longer.
+    pub buffer: &'a B::Buffer,
+}
+
+impl<B: Backend> SiteView<'_, B> {
+    /// Shape of the values.
+    #[must_use]
+    pub fn shape(&self) -> Vec<usize> {
+        self.axes
+            .shape(self.layout.batch(), self.layout.queries(), self.layout.keys())
+    }
+
+    /// Number of the values.
+    #[must_use]
+    pub fn value_count(&self) -> usize {
+        self.axes
+            .len(self.layout.batch(), self.layout.queries(), self.layout.keys())
+    }
+
+    /// Copies the values to the host.
+    ///
+    /// # Errors
+    /// [`ForwardError::Kernel`] if the backend refuses.
+    pub fn read(&self, backend: &B) -> Result<Vec<f32>, ForwardError> {
+        let mut values = vec![0.0; self.value_count()];
+        backend.read(self.buffer, 0, &mut values)?;
+        Ok(values)
+    }
+}
+
+/// Sees the values of chosen sites while a pass computes them.
+///
+/// Seeing a site changes no value, but scores and patterns are written out only in blocks where someone wants them
+/// or edits them, and the two ways to compute attention may differ in the last bits.
+pub trait SiteVisitor<B: Backend> {
+    /// Whether [`SiteVisitor::visit`] is to be called for this site.
+    fn wants(&self, site: Site) -> bool;
+
+    /// Gets the values of a wanted site, after the program's edits there.
+    ///
+    /// # Errors
+    /// Any error; it ends the pass as [`ForwardError::Visitor`].
+    fn visit(&mut self, backend: &B, view: &SiteView<'_, B>) -> Result<(), VisitError>;
+}
+
+/// How many visitors a pass may have: the request's, the recorder, the tape.
+pub(crate) const VISITORS: usize = 3;
+
+/// Everything that acts at sites during one pass.
+pub(crate) struct Hooks<'a, B: Backend> {
+    pub(crate) backend: &'a B,
+    pub(crate) config: &'a ModelConfig,
+    pub(crate) layout: &'a PassLayout,
+    pub(crate) program: Option<&'a mut ProgramRun<B>>,
+    pub(crate) visitors: [Option<&'a mut dyn SiteVisitor<B>>; VISITORS],
+    pub(crate) edit_log: Option<&'a mut EditLog<B>>,
+}
+
+impl<B: Backend> Hooks<'_, B> {
+    /// Whether the program edits the site.
+    pub(crate) fn edits(&self, site: Site) -> bool {
+        self.program.as_ref().is_some_and(|program| program.edits(site))
+    }
+
+    /// Whether anything acts at the site.
+    pub(crate) fn wants(&self, site: Site) -> bool {
+        self.edits(site) || self.visitors.iter().flatten().any(|visitor| visitor.wants(site))
+    }
+
+    /// Applies the site's edits, then shows the values.
+    pub(crate) fn at(&mut self, site: Site, x: &mut B::Buffer) -> Result<(), ForwardError> {
+        self.edit(site, x)?;
+        self.visit(site, x)
+    }
+
+    pub(crate) fn edit(&mut self, site: Site, x: &mut B::Buffer) -> Result<(), ForwardError> {
+        if let Some(program) = &mut self.program {
+            let axes = site.axes(self.config);
+            program.apply(
+                self.backend,
+                site,
+                axes,
+                self.layout,
+                x,
+                self.edit_log.as_deref_mut(),
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn visit(&mut self, site: Site, x: &B::Buffer) -> Result<(), ForwardError> {
+        for visitor in self.visitors.iter_mut().flatten() {
+            if visitor.wants(site) {
+                let view = SiteView {
+                    site,
+                    axes: site.axes(self.config),
+                    layout: self.layout,
+                    buffer: x,
+                };
+                visitor
+                    .visit(self.backend, &view)
+                    .map_err(|source| ForwardError::Visitor { site, source })?;
+            }
+        }
+        Ok(())
+    }
+}

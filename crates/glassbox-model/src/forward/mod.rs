@@ -1,0 +1,19 @@
+//! The forward pass: one sequence of coarse operations, with a named site at every point where values can be seen and
+//! edited.
+
+mod block;
+mod check;
+mod diagnose;
+mod hooks;
+mod layout;
+mod pass;
+mod request;
+mod workspace;
+
+pub(crate) use hooks::Hooks;
+pub use hooks::{SiteView, SiteVisitor};
+pub use layout::PassLayout;
+pub(crate) use pass::PassExtras;
+pub use request::{ForwardOutput, ForwardRequest, LogitPosition, LogitPositions, Logits, Residual, Start};
+pub use workspace::Workspace;
+pub(crate) use workspace::{RotaryBuffers, grow};
