@@ -69,6 +69,7 @@ impl Moments {
     /// [`StatsError::InvalidParameter`] for a negative or non-finite deviation or a non-finite mean, and for a
     /// non-zero deviation of fewer than two observations; [`StatsError::CountTooLarge`] above 2^53.
     pub fn from_summary(count: u64, mean: f64, standard_deviation: f64) -> Result<Self, StatsError> {
+        checked_total(&[count], "count")?;
         if !mean.is_finite() {
             return Err(StatsError::InvalidParameter {
                 name: "mean",

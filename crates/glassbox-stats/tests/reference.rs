@@ -110,7 +110,15 @@ fn tails_of_t() {
         let count = df as u64 + 1;
         let moments = Moments::from_summary(count, t, (count as f64).sqrt()).unwrap();
         let test = one_sample_t_test(&moments, Confidence::P95).unwrap().test;
-        close(test.ln_p, ln_p, 1e-12, 1e-10, &format!("t {t} df {df}"));
+        // Beyond a million degrees of freedom the expansion is cut after two terms; p itself is held to more below,
+        // wherever it does not underflow.
+        close(
+            test.ln_p,
+            ln_p,
+            if df > 1e6 { 5e-11 } else { 1e-12 },
+            1e-10,
+            &format!("t {t} df {df}"),
+        );
         close(test.p, ln_p.exp(), TIGHT, 0.0, &format!("t {t} df {df}"));
     }
 }
