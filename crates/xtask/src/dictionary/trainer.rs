@@ -1,0 +1,417 @@
+//! A minimal BatchTopK trainer with an auxiliary loss for dead features (Gao et al. 2024, section A.2).
+
+use std::time::Instant;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::dictionary::adam::Adam;
+use crate::dictionary::selection::Selection;
+use crate::dictionary::weights::Dictionary;
+use crate::rng::{Draws, Split};
+
+/// Settings of dictionary training.
+#[derive(Clone, Debug, Serialize)]
+pub struct DictionaryRecipe {
+    /// Features per dimension of the residual stream.
+    pub expansion: usize,
+    /// Mean number of active features per token during training.
+    pub active: f64,
+    /// Mean number of active features that the threshold is set to on development text.
+    pub active_at_inference: f64,
+    /// Training documents whose activations are used.
+    pub documents: usize,
+    /// Passes over those activations.
+    pub epochs: usize,
+    /// Tokens per update.
+    pub batch: usize,
+    /// Highest learning rate; falls linearly to zero over the last third.
+    pub rate: f32,
+    /// A feature silent for this many tokens counts as dead and joins the auxiliary loss.
+    pub dead_after: usize,
+    /// Dead features that the auxiliary loss uses per token.
+    pub auxiliary_active: usize,
+}
+
+impl Default for DictionaryRecipe {
+    fn default() -> Self {
+        Self {
+            expansion: 16,
+            active: 15.0,
+            active_at_inference: 15.5,
+            documents: 8000,
+            epochs: 6,
+            batch: 2048,
+            rate: 1.5e-3,
+            dead_after: 60_000,
+            auxiliary_active: 32,
+        }
+    }
+}
+
+/// One line of `dictionary_log.jsonl`: one pass over the training activations.
+#[derive(Clone, Debug, Serialize)]
+pub struct DictionaryLogLine {
+    /// Block index.
+    pub layer: usize,
+    /// Passes done.
+    pub epoch: usize,
+    /// Explained variance on the training tokens of this pass, with BatchTopK.
+    pub explained_variance: f64,
+    /// Features that count as dead at the end of the pass.
+    pub dead: usize,
+    /// Seconds since the start of this layer.
+    pub seconds: f64,
+}
+
+/// Encoder rows start as this share of the decoder rows.
+const START_SHARE: f32 = 0.2;
+
+/// Gradients of all weights.
+struct Gradients {
+    encoder: Vec<f32>,
+    encoder_bias: Vec<f32>,
+    decoder: Vec<f32>,
+    decoder_bias: Vec<f32>,
+}
+
+/// Trains on rows `x` [n, d_model]; the threshold is set on `development` [m, d_model]. Returns weights for raw
+/// activations, rounded to the precision of the file, with unit decoder rows.
+///
+/// # Errors
+/// If a buffer does not fit its product, which would be a fault of this code.
+pub fn train_dictionary(
+    recipe: &DictionaryRecipe,
+    seed: u64,
+    layer: usize,
+    d: usize,
+    x: &[f32],
+    development: &[f32],
+    mut report: impl FnMut(&DictionaryLogLine) -> Result<()>,
+) -> Result<Dictionary> {
+    let n = x.len() / d;
+    let features = recipe.expansion * d;
+    let mut draws = Draws::new(seed, Split::Shuffle, layer as u64);
+    // Inputs are scaled to mean squared norm 1, so that one learning rate serves all layers.
+    let scale = (n as f64 / x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>()).sqrt() as f32;
+    let mut dictionary = start(&mut draws, d, features, x, scale);
+    let square = dictionary
+        .decoder_bias
+        .iter()
+        .map(|&mean| f64::from(mean).powi(2))
+        .sum::<f64>();
+    // The mean squared norm is 1 after scaling, and the decoder bias starts as the mean.
+    let variance = 1.0 - square;
+    let started = Instant::now();
+    let mut optimizers = [features * d, features, features * d, d].map(Adam::new);
+    let mut gradients = Gradients {
+        encoder: vec![0.0; features * d],
+        encoder_bias: vec![0.0; features],
+        decoder: vec![0.0; features * d],
+        decoder_bias: vec![0.0; d],
+    };
+    let mut silent = vec![0usize; features];
+    let (mut scores, mut rows, mut error) = (Vec::new(), vec![0.0; recipe.batch * d], Vec::new());
+    let mut selection = Selection::default();
+    let steps_per_epoch = n / recipe.batch;
+    let steps = steps_per_epoch * recipe.epochs;
+    let budget = (recipe.active * recipe.batch as f64) as usize;
+    for epoch in 0..recipe.epochs {
+        let order = draws.permutation(n);
+        let (mut error_sum, mut variance_tokens) = (0.0, 0usize);
+        for (index, batch) in order.chunks_exact(recipe.batch).enumerate() {
+            for (row, &token) in rows.chunks_exact_mut(d).zip(batch) {
+                row.iter_mut()
+                    .zip(&x[token * d..])
+                    .for_each(|(y, &v)| *y = v * scale);
+            }
+            dictionary.scores(&mut scores, &rows)?;
+            selection.largest(&scores, features, budget);
+            for buffer in [
+                &mut gradients.encoder,
+                &mut gradients.encoder_bias,
+                &mut gradients.decoder,
+                &mut gradients.decoder_bias,
+            ] {
+                buffer.fill(0.0);
+            }
+            error.clear();
+            for (x, active) in rows.chunks_exact(d).zip(selection.rows()) {
+                let start = error.len();
+                error.extend(dictionary.decoder_bias.iter().zip(x).map(|(&b, &x)| b - x));
+                let error = &mut error[start..];
+                for &(feature, activation) in active {
+                    let row = &dictionary.decoder[feature as usize * d..(feature as usize + 1) * d];
+                    error.iter_mut().zip(row).for_each(|(e, &w)| *e += activation * w);
+                }
+                error_sum += error.iter().map(|&e| f64::from(e * e)).sum::<f64>();
+                gradients
+                    .decoder_bias
+                    .iter_mut()
+                    .zip(&*error)
+                    .for_each(|(g, &e)| *g += e);
+                accumulate(&mut gradients, &dictionary, x, error, active);
+            }
+            variance_tokens += recipe.batch;
+            for count in &mut silent {
+                *count += recipe.batch;
+            }
+            for &(feature, _) in &selection.active {
+                silent[feature as usize] = 0;
+            }
+            let dead: Vec<u32> = (0..features as u32)
+                .filter(|&f| silent[f as usize] > recipe.dead_after)
+                .collect();
+            if !dead.is_empty() {
+                revive(&mut gradients, &dictionary, recipe, &dead, &rows, &scores, &error);
+            }
+            remove_parallel(&mut gradients.decoder, &dictionary.decoder, d);
+            let step = epoch * steps_per_epoch + index;
+            let rate = recipe.rate * (3.0 * (1.0 - step as f32 / steps as f32)).min(1.0);
+            // Gradients are sums over the batch; Adam does not see their common factor.
+            let [encoder, encoder_bias, decoder, decoder_bias] = &mut optimizers;
+            encoder.update(&mut dictionary.encoder, &gradients.encoder, rate);
+            encoder_bias.update(&mut dictionary.encoder_bias, &gradients.encoder_bias, rate);
+            decoder.update(&mut dictionary.decoder, &gradients.decoder, rate);
+            decoder_bias.update(&mut dictionary.decoder_bias, &gradients.decoder_bias, rate);
+            normalize_rows(&mut dictionary.decoder, d);
+        }
+        let dead: Vec<usize> = (0..features).filter(|&f| silent[f] > recipe.dead_after).collect();
+        // Late restarts would have no time to learn.
+        if epoch + 2 < recipe.epochs {
+            restart(&mut draws, &mut dictionary, &dead, &rows, &error);
+            for &feature in &dead {
+                silent[feature] = 0;
+                let [encoder, encoder_bias, decoder, _] = &mut optimizers;
+                encoder.forget(feature * d..(feature + 1) * d);
+                encoder_bias.forget(feature..feature + 1);
+                decoder.forget(feature * d..(feature + 1) * d);
+            }
+        }
+        let dead = dead.len();
+        let error = error_sum / variance_tokens.max(1) as f64;
+        let explained_variance = 1.0 - error / variance;
+        report(&DictionaryLogLine {
+            layer,
+            epoch: epoch + 1,
+            explained_variance,
+            dead,
+            seconds: started.elapsed().as_secs_f64().round(),
+        })?;
+    }
+    // Back to raw activations. Unit decoder rows stay, so features count in units of the residual stream.
+    for value in dictionary
+        .encoder_bias
+        .iter_mut()
+        .chain(&mut dictionary.decoder_bias)
+    {
+        *value /= scale;
+    }
+    dictionary.round_to_stored();
+    dictionary.threshold = threshold(&dictionary, development, recipe.active_at_inference)?;
+    Ok(dictionary)
+}
+
+/// Decoder rows from differences of two random tokens, which are more varied than the tokens themselves; encoder
+/// as a fraction of its transpose, so that features that point the same way do not overshoot together.
+fn start(draws: &mut Draws, d: usize, features: usize, x: &[f32], scale: f32) -> Dictionary {
+    let n = x.len() / d;
+    let mut mean = vec![0.0f64; d];
+    for row in x.chunks_exact(d) {
+        mean.iter_mut()
+            .zip(row)
+            .for_each(|(m, &v)| *m += f64::from(v) * f64::from(scale) / n as f64);
+    }
+    let decoder_bias: Vec<f32> = mean.iter().map(|&m| m as f32).collect();
+    let mut decoder = Vec::with_capacity(features * d);
+    for _ in 0..features {
+        let (one, other) = (draws.below(n) * d, draws.below(n) * d);
+        for (&v, &w) in x[one..one + d].iter().zip(&x[other..other + d]) {
+            decoder.push((v - w) * scale + 0.01 * draws.normal() as f32);
+        }
+    }
+    normalize_rows(&mut decoder, d);
+    let encoder: Vec<f32> = decoder.iter().map(|&w| START_SHARE * w).collect();
+    let encoder_bias = encoder
+        .chunks_exact(d)
+        .map(|row| -row.iter().zip(&decoder_bias).map(|(&w, &b)| w * b).sum::<f32>());
+    let encoder_bias = encoder_bias.collect();
+    Dictionary {
+        d_model: d,
+        features,
+        encoder,
+        encoder_bias,
+        decoder,
+        decoder_bias,
+        threshold: 0.0,
+    }
+}
+
+/// Adds the gradients of half the squared error of one token.
+fn accumulate(
+    gradients: &mut Gradients,
+    dictionary: &Dictionary,
+    x: &[f32],
+    error: &[f32],
+    active: &[(u32, f32)],
+) {
+    let d = dictionary.d_model;
+    for &(feature, activation) in active {
+        let place = feature as usize * d..(feature as usize + 1) * d;
+        let mut back = 0.0;
+        for ((g, &w), &e) in gradients.decoder[place.clone()]
+            .iter_mut()
+            .zip(&dictionary.decoder[place.clone()])
+            .zip(error)
+        {
+            *g += activation * e;
+            back += w * e;
+        }
+        gradients.encoder[place]
+            .iter_mut()
+            .zip(x)
+            .for_each(|(g, &x)| *g += back * x);
+        gradients.encoder_bias[feature as usize] += back;
+    }
+}
+
+/// The auxiliary loss: dead features with the largest scores learn to stand for what is still unexplained.
+fn revive(
+    gradients: &mut Gradients,
+    dictionary: &Dictionary,
+    recipe: &DictionaryRecipe,
+    dead: &[u32],
+    rows: &[f32],
+    scores: &[f32],
+    error: &[f32],
+) {
+    let d = dictionary.d_model;
+    let mut chosen: Vec<(u32, f32)> = Vec::new();
+    let mut rest = vec![0.0; d];
+    for ((x, error), scores) in rows
+        .chunks_exact(d)
+        .zip(error.chunks_exact(d))
+        .zip(scores.chunks_exact(dictionary.features))
+    {
+        chosen.clear();
+        chosen.extend(
+            dead.iter()
+                .map(|&f| (f, scores[f as usize]))
+                .filter(|&(_, score)| score > 0.0),
+        );
+        if chosen.len() > recipe.auxiliary_active {
+            chosen.select_nth_unstable_by(recipe.auxiliary_active, |a, b| b.1.total_cmp(&a.1));
+            chosen.truncate(recipe.auxiliary_active);
+        }
+        // What is missing is -error; the dead features' sum should equal it.
+        rest.copy_from_slice(error);
+        for &(feature, activation) in &chosen {
+            let row = &dictionary.decoder[feature as usize * d..(feature as usize + 1) * d];
+            rest.iter_mut().zip(row).for_each(|(e, &w)| *e += activation * w);
+        }
+        accumulate(gradients, dictionary, x, &rest, &chosen);
+    }
+}
+
+/// Points dead features at what tokens with a large error still miss (resampling, Bricken et al. 2023).
+fn restart(draws: &mut Draws, dictionary: &mut Dictionary, dead: &[usize], rows: &[f32], error: &[f32]) {
+    let d = dictionary.d_model;
+    let square = |row: &[f32]| row.iter().map(|&e| f64::from(e * e)).sum::<f64>();
+    let weights: Vec<f64> = error.chunks_exact(d).map(square).collect();
+    for &feature in dead {
+        let token = draws.weighted(&weights) * d;
+        let (x, error) = (&rows[token..token + d], &error[token..token + d]);
+        let norm = square(error).sqrt().max(1e-12) as f32;
+        let place = feature * d..(feature + 1) * d;
+        let mut along = 0.0;
+        for ((w, v), (&x, &e)) in dictionary.decoder[place.clone()]
+            .iter_mut()
+            .zip(&mut dictionary.encoder[place])
+            .zip(x.iter().zip(error))
+        {
+            *w = -e / norm;
+            *v = START_SHARE * *w;
+            along += *v * x;
+        }
+        // At this token the score is the same share of what is missing.
+        dictionary.encoder_bias[feature] = START_SHARE * norm - along;
+    }
+}
+
+/// Takes the part along each unit row out of its gradient, since rows are normalised again anyway.
+fn remove_parallel(gradient: &mut [f32], decoder: &[f32], d: usize) {
+    for (g, row) in gradient.chunks_exact_mut(d).zip(decoder.chunks_exact(d)) {
+        let along: f32 = g.iter().zip(row).map(|(&g, &w)| g * w).sum();
+        g.iter_mut().zip(row).for_each(|(g, &w)| *g -= along * w);
+    }
+}
+
+fn normalize_rows(rows: &mut [f32], d: usize) {
+    for row in rows.chunks_exact_mut(d) {
+        let norm = row.iter().map(|&v| v * v).sum::<f32>().sqrt().max(1e-12);
+        row.iter_mut().for_each(|v| *v /= norm);
+    }
+}
+
+/// The threshold above which, on average, `active` features per token of `x` lie.
+fn threshold(dictionary: &Dictionary, x: &[f32], active: f64) -> Result<f32> {
+    let n = x.len() / dictionary.d_model;
+    let mut positive = Vec::new();
+    let mut scores = Vec::new();
+    for x in x.chunks(1024 * dictionary.d_model) {
+        dictionary.scores(&mut scores, x)?;
+        positive.extend(scores.iter().copied().filter(|&score| score > 0.0));
+    }
+    let wanted = (active * n as f64) as usize;
+    if positive.len() <= wanted {
+        return Ok(0.0);
+    }
+    let at = positive.len() - wanted - 1;
+    Ok(*positive.select_nth_unstable_by(at, f32::total_cmp).1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dictionary::activations::Place;
+    use crate::dictionary::quality::measure;
+
+    #[test]
+    fn a_sparse_code_is_recovered() {
+        // Tokens are a mean plus two of 24 random directions.
+        let (d, n) = (12, 6000);
+        let mut draws = Draws::new(9, Split::Shuffle, 77);
+        let mut directions: Vec<f32> = (0..24 * d).map(|_| draws.normal() as f32).collect();
+        normalize_rows(&mut directions, d);
+        let mut x = Vec::new();
+        for _ in 0..n {
+            let mut row = vec![2.0f32; d];
+            for _ in 0..2 {
+                let (direction, size) = (draws.below(24), 1.0 + draws.unit() as f32);
+                row.iter_mut()
+                    .zip(&directions[direction * d..])
+                    .for_each(|(v, &w)| *v += size * w);
+            }
+            x.extend(row);
+        }
+        let recipe = DictionaryRecipe {
+            expansion: 4,
+            active: 2.5,
+            active_at_inference: 2.5,
+            documents: 0,
+            epochs: 40,
+            batch: 250,
+            rate: 3e-3,
+            dead_after: 5000,
+            auxiliary_active: 4,
+        };
+        let (train, held_out) = x.split_at(5000 * d);
+        let dictionary = train_dictionary(&recipe, 1, 0, d, train, held_out, |_| Ok(())).unwrap();
+        let quality = measure(&dictionary, held_out, &vec![Place::Prompt; 1000]).unwrap();
+        assert!(quality.explained_variance > 0.85, "{quality:?}");
+        assert!((2.3..2.7).contains(&quality.mean_l0), "{quality:?}");
+        for row in dictionary.decoder.chunks_exact(d) {
+            assert!((row.iter().map(|&v| v * v).sum::<f32>() - 1.0).abs() < 5e-3);
+        }
+    }
+}
