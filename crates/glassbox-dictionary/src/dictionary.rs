@@ -1,0 +1,381 @@
+//! The one internal form of a dictionary: encode, decode and their gradients.
+
+use std::sync::Arc;
+
+use glassbox_kernels::backend::ActivationKind;
+use glassbox_kernels::{Backend, CpuBackend, KernelError};
+
+use crate::description::{ActivationRule, DictionaryDescription};
+use crate::error::Result;
+use crate::normalisation::{RowStatistics, normalise, outer, read_vec};
+use crate::parts::DictionaryParts;
+
+/// A dictionary on a device. See [`DictionaryParts`] for the arithmetic.
+///
+/// Rows of activations are [n, width], feature values [n, features].
+#[derive(Debug)]
+pub struct Dictionary<B: Backend = CpuBackend> {
+    backend: B,
+    description: DictionaryDescription,
+    bytes: u64,
+    /// [features, width].
+    encoder: B::Matrix,
+    /// [features, width].
+    decoder: B::Matrix,
+    encoder_scale: Option<Vector<B>>,
+    decoder_scale: Option<Vector<B>>,
+    /// As stored.
+    encoder_bias: Vec<f32>,
+    /// With the subtracted decoder bias folded in: b_enc − (encoder · b_dec) ⊙ encoder_scale.
+    folded_bias: Vector<B>,
+    decoder_bias: Vector<B>,
+    /// Zeros for ReLU; `None` for TopK.
+    threshold: Option<Vector<B>>,
+}
+
+/// A vector on the host and on the device.
+#[derive(Debug)]
+struct Vector<B: Backend> {
+    host: Vec<f32>,
+    device: B::Buffer,
+}
+
+impl<B: Backend> Vector<B> {
+    fn new(backend: &B, host: Vec<f32>) -> Self {
+        let device = backend.upload(&host);
+        Self { host, device }
+    }
+}
+
+/// Feature values of some rows, and what a decoder needs to bring them back to raw space.
+#[derive(Debug)]
+pub struct Encoded<B: Backend> {
+    /// [n, features].
+    pub features: B::Buffer,
+    /// What undoes the input normalisation of each row.
+    pub statistics: RowStatistics<B>,
+}
+
+impl<B: Backend> Dictionary<B> {
+    /// Checks the parts and brings them to the device.
+    ///
+    /// # Errors
+    /// [`crate::DictionaryError::Parts`] if they don't fit each other or aren't finite.
+    pub fn from_parts(backend: &B, parts: DictionaryParts<'_>) -> Result<Self> {
+        parts.check()?;
+        let (features, width) = (parts.description.features, parts.description.width);
+        let encoder = parts.encoder.upload(backend, features, width)?;
+        let decoder = parts.decoder.upload(backend, features, width)?;
+        let mut folded_bias = parts.encoder_bias.clone();
+        if parts.description.subtract_decoder_bias {
+            let mut shift = backend.zeros(features);
+            backend.linear(
+                &backend.upload(&parts.decoder_bias),
+                1,
+                &encoder,
+                None,
+                &mut shift,
+            )?;
+            for (i, shift) in read_vec(backend, &shift, features)?.into_iter().enumerate() {
+                folded_bias[i] -= shift * parts.encoder_scale.as_ref().map_or(1.0, |scale| scale[i]);
+            }
+        }
+        let threshold = match &parts.description.rule {
+            ActivationRule::Relu => Some(vec![0.0; features]),
+            ActivationRule::JumpRelu { threshold } => Some(threshold.clone()),
+            ActivationRule::TopK { .. } => None,
+        };
+        let bytes = parts.bytes();
+        let vector = |host| Vector::new(backend, host);
+        Ok(Self {
+            backend: backend.clone(),
+            bytes,
+            encoder,
+            decoder,
+            encoder_scale: parts.encoder_scale.map(vector),
+            decoder_scale: parts.decoder_scale.map(vector),
+            encoder_bias: parts.encoder_bias,
+            folded_bias: vector(folded_bias),
+            decoder_bias: vector(parts.decoder_bias),
+            threshold: threshold.map(vector),
+            description: parts.description,
+        })
+    }
+
+    /// Everything but the weights.
+    pub fn description(&self) -> &DictionaryDescription {
+        &self.description
+    }
+
+    /// The device it lies on.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Number of features, F.
+    pub fn features(&self) -> usize {
+        self.description.features
+    }
+
+    /// Values per row, d.
+    pub fn width(&self) -> usize {
+        self.description.width
+    }
+
+    /// Bytes of its weights in the precision they are stored in.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Encoder bias as stored, [features].
+    pub fn encoder_bias(&self) -> &[f32] {
+        &self.encoder_bias
+    }
+
+    /// Decoder bias, [width].
+    pub fn decoder_bias(&self) -> &[f32] {
+        &self.decoder_bias.host
+    }
+
+    /// Factors on the encoder's rows, [features], if it has them.
+    pub fn encoder_scale(&self) -> Option<&[f32]> {
+        self.encoder_scale.as_ref().map(|scale| scale.host.as_slice())
+    }
+
+    /// Factors on the decoder's rows, [features], if it has them.
+    pub fn decoder_scale(&self) -> Option<&[f32]> {
+        self.decoder_scale.as_ref().map(|scale| scale.host.as_slice())
+    }
+
+    /// The encoder bias with the subtracted decoder bias folded in: the bias that belongs to raw (normalised) input.
+    pub fn folded_bias(&self) -> &[f32] {
+        &self.folded_bias.host
+    }
+
+    /// Thresholds [features], zeros for ReLU; `None` for TopK.
+    pub fn threshold(&self) -> Option<&[f32]> {
+        self.threshold.as_ref().map(|threshold| threshold.host.as_slice())
+    }
+
+    /// Encoder rows of some features [ids.len(), width], scales applied.
+    ///
+    /// # Errors
+    /// [`crate::DictionaryError::FeatureOutOfRange`].
+    pub fn encoder_rows(&self, ids: &[u32]) -> Result<B::Buffer> {
+        self.rows(&self.encoder, self.encoder_scale(), ids)
+    }
+
+    /// Decoder rows of some features [ids.len(), width], scales applied.
+    ///
+    /// # Errors
+    /// [`crate::DictionaryError::FeatureOutOfRange`].
+    pub fn decoder_rows(&self, ids: &[u32]) -> Result<B::Buffer> {
+        self.rows(&self.decoder, self.decoder_scale(), ids)
+    }
+
+    /// Rows of the encoder and the decoder as stored, without scales: what a writer keeps.
+    pub(crate) fn stored_rows(&self, ids: &[u32]) -> Result<(Vec<f32>, Vec<f32>)> {
+        let count = ids.len() * self.width();
+        let encoder = read_vec(&self.backend, &self.rows(&self.encoder, None, ids)?, count)?;
+        let decoder = read_vec(&self.backend, &self.rows(&self.decoder, None, ids)?, count)?;
+        Ok((encoder, decoder))
+    }
+
+    fn rows(&self, matrix: &B::Matrix, scale: Option<&[f32]>, ids: &[u32]) -> Result<B::Buffer> {
+        for id in ids {
+            self.description.check_feature(*id)?;
+        }
+        let width = self.width();
+        let mut rows = self.backend.zeros(ids.len() * width);
+        self.backend.matrix_rows(matrix, ids, &mut rows)?;
+        if let Some(scale) = scale {
+            let scales: Vec<f32> = ids.iter().map(|id| scale[*id as usize]).collect();
+            let ones = self.backend.upload(&vec![1.0; width]);
+            let factors = outer(
+                &self.backend,
+                &self.backend.upload(&scales),
+                ids.len(),
+                &ones,
+                width,
+            )?;
+            self.backend
+                .multiply_rows(&mut rows, 1, ids.len() * width, &factors)?;
+        }
+        Ok(rows)
+    }
+
+    /// How many rows keep a buffer of feature values within 64 MiB.
+    pub fn rows_at_a_time(&self) -> usize {
+        ((1 << 24) / self.features()).max(1)
+    }
+
+    /// Feature values of rows x [n, width], by the dictionary's own rule.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if x is too short; [`KernelError::Parameter`] if a value of x isn't finite (a threshold
+    /// would turn it into an innocent zero), or if the input normalisation divides by the length of a row of zeros.
+    pub fn encode(&self, x: &B::Buffer, n: usize) -> Result<Encoded<B>, KernelError> {
+        let (normalised, statistics) = self.normalise(x, n)?;
+        let features = self.encode_normalised(normalised.as_ref().unwrap_or(x), n)?;
+        Ok(Encoded { features, statistics })
+    }
+
+    /// Checks rows x [n, width] and normalises them; no rows come back where they stay as they are.
+    pub(crate) fn normalise(
+        &self,
+        x: &B::Buffer,
+        n: usize,
+    ) -> Result<(Option<B::Buffer>, RowStatistics<B>), KernelError> {
+        let width = self.width();
+        KernelError::check("encode", "x", self.backend.len(x), n * width)?;
+        if let Some((row, column)) = self.backend.first_non_finite(x, n, width)? {
+            return Err(KernelError::Parameter {
+                op: "encode",
+                what: format!(
+                    "x is not finite in row {row}, column {column} ({})",
+                    self.description.site
+                ),
+            });
+        }
+        normalise(&self.backend, self.description.input_normalisation, x, n, width)
+    }
+
+    /// Feature values [n, features] of rows that are normalised already.
+    pub(crate) fn encode_normalised(&self, y: &B::Buffer, n: usize) -> Result<B::Buffer, KernelError> {
+        let features = self.features();
+        let mut z = self.backend.zeros(n * features);
+        match &self.encoder_scale {
+            None => self
+                .backend
+                .linear(y, n, &self.encoder, Some(&self.folded_bias.device), &mut z)?,
+            Some(scale) => {
+                self.backend.linear(y, n, &self.encoder, None, &mut z)?;
+                self.backend.multiply_rows(&mut z, n, features, &scale.device)?;
+                self.backend
+                    .add_rows(&mut z, features, &all_rows(n), &self.folded_bias.device, 1)?;
+            }
+        }
+        match (&self.description.rule, &self.threshold) {
+            (ActivationRule::TopK { k }, _) => self.backend.keep_top_k(&mut z, n, features, *k)?,
+            (_, Some(threshold)) => self.backend.threshold(&mut z, n, features, &threshold.device)?,
+            (_, None) => {}
+        }
+        Ok(z)
+    }
+
+    /// Output [n, width] of feature values [n, features] in the space of rows with these statistics.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if the values are too short.
+    pub fn decode(
+        &self,
+        features: &B::Buffer,
+        n: usize,
+        statistics: &RowStatistics<B>,
+    ) -> Result<B::Buffer, KernelError> {
+        let mut output = self.decode_normalised(features, n)?;
+        statistics.undo(&self.backend, &mut output, n, self.width())?;
+        Ok(output)
+    }
+
+    /// Output [n, width] before the input normalisation is undone.
+    pub(crate) fn decode_normalised(&self, features: &B::Buffer, n: usize) -> Result<B::Buffer, KernelError> {
+        let width = self.width();
+        let mut output = self.backend.zeros(n * width);
+        self.backend
+            .set_rows(&mut output, width, &all_rows(n), &self.decoder_bias.device, 1)?;
+        match &self.decoder_scale {
+            None => self
+                .backend
+                .linear_backward(features, n, &self.decoder, true, &mut output)?,
+            Some(scale) => {
+                let mut scaled = self.backend.zeros(n * self.features());
+                self.backend.copy(features, n * self.features(), &mut scaled)?;
+                self.backend
+                    .multiply_rows(&mut scaled, n, self.features(), &scale.device)?;
+                self.backend
+                    .linear_backward(&scaled, n, &self.decoder, true, &mut output)?;
+            }
+        }
+        Ok(output)
+    }
+
+    /// decode(encode(x)), [n, width].
+    ///
+    /// # Errors
+    /// As [`Dictionary::encode`].
+    pub fn reconstruct(&self, x: &B::Buffer, n: usize) -> Result<B::Buffer, KernelError> {
+        let encoded = self.encode(x, n)?;
+        self.decode(&encoded.features, n, &encoded.statistics)
+    }
+
+    /// Gradient with respect to x [n, width] of a scalar whose gradient with respect to the feature values of x is
+    /// `d_features` [n, features]. The derivative at a threshold's jump, and of the choice of the k largest, is taken
+    /// as zero.
+    ///
+    /// # Errors
+    /// As [`Dictionary::encode`], and [`KernelError::Parameter`] where a constant row's normalisation has no derivative.
+    pub fn encode_backward(
+        &self,
+        x: &B::Buffer,
+        n: usize,
+        d_features: &B::Buffer,
+    ) -> Result<B::Buffer, KernelError> {
+        let encoded = self.encode(x, n)?;
+        let d_y = self.encode_normalised_backward(&encoded.features, n, d_features)?;
+        encoded
+            .statistics
+            .backward(&self.backend, x, n, self.width(), d_y, &vec![0.0; n], None)
+    }
+
+    /// Gradient with respect to normalised rows, from the feature values that they gave.
+    pub(crate) fn encode_normalised_backward(
+        &self,
+        features: &B::Buffer,
+        n: usize,
+        d_features: &B::Buffer,
+    ) -> Result<B::Buffer, KernelError> {
+        let count = self.features();
+        let mut d_z = self.backend.zeros(n * count);
+        // A feature is active exactly where its value is positive, and there it grows as its pre-activation does.
+        self.backend
+            .activation_backward(ActivationKind::Relu, features, d_features, n * count, &mut d_z)?;
+        if let Some(scale) = &self.encoder_scale {
+            self.backend.multiply_rows(&mut d_z, n, count, &scale.device)?;
+        }
+        let mut d_y = self.backend.zeros(n * self.width());
+        self.backend
+            .linear_backward(&d_z, n, &self.encoder, false, &mut d_y)?;
+        Ok(d_y)
+    }
+
+    /// Gradient with respect to feature values [n, features], from that with respect to the output before the input
+    /// normalisation is undone, [n, width].
+    pub(crate) fn decode_normalised_backward(
+        &self,
+        d_output: &B::Buffer,
+        n: usize,
+    ) -> Result<B::Buffer, KernelError> {
+        let mut d_features = self.backend.zeros(n * self.features());
+        self.backend
+            .linear(d_output, n, &self.decoder, None, &mut d_features)?;
+        if let Some(scale) = &self.decoder_scale {
+            self.backend
+                .multiply_rows(&mut d_features, n, self.features(), &scale.device)?;
+        }
+        Ok(d_features)
+    }
+
+    /// A chosen subset of features, ready to be encoded at the cost of the subset only (for TopK at the full cost).
+    ///
+    /// # Errors
+    /// [`crate::DictionaryError::FeatureOutOfRange`].
+    pub fn subset(self: &Arc<Self>, ids: &[u32]) -> Result<crate::subset::FeatureSubset<B>> {
+        crate::subset::FeatureSubset::new(self, ids)
+    }
+}
+
+/// The row numbers 0 to n.
+pub(crate) fn all_rows(n: usize) -> Vec<u32> {
+    (0..n as u32).collect()
+}

@@ -1,0 +1,282 @@
+//! A dictionary's weights on the host, as a file or a trainer has them.
+
+use glassbox_kernels::Backend;
+use glassbox_kernels::KernelError;
+use glassbox_kernels::backend::StoredValues;
+use half::{bf16, f16};
+
+use crate::description::{ActivationRule, DictionaryDescription, InputNormalisation};
+use crate::error::{DictionaryError, Result};
+use crate::stored_dictionary::Folding;
+
+/// A matrix [features, width] as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredMatrix<'a> {
+    /// Its elements, row after row.
+    pub values: StoredValues<'a>,
+    /// Whether the rows stored are those of the transpose [width, features].
+    pub transposed: bool,
+}
+
+/// Everything a dictionary is made of.
+///
+/// With x the (normalised) input: z = ((x − b_dec, where subtracted) · encoderᵀ) ⊙ encoder_scale + encoder_bias,
+/// f = rule(z), and the output is (f ⊙ decoder_scale) · decoder + decoder_bias. The scales keep constant factors (of
+/// the data, of decoder rows) out of the matrices, which therefore stay in the precision that they are stored in.
+#[derive(Clone, Debug)]
+pub struct DictionaryParts<'a> {
+    /// Everything but the weights.
+    pub description: DictionaryDescription,
+    /// [features, width].
+    pub encoder: StoredMatrix<'a>,
+    /// [features, width]: one row per feature.
+    pub decoder: StoredMatrix<'a>,
+    /// [features].
+    pub encoder_bias: Vec<f32>,
+    /// [width].
+    pub decoder_bias: Vec<f32>,
+    /// [features]; `None` is one everywhere.
+    pub encoder_scale: Option<Vec<f32>>,
+    /// [features]; `None` is one everywhere.
+    pub decoder_scale: Option<Vec<f32>>,
+}
+
+/// Bytes per stored value.
+pub(crate) fn value_size(values: &StoredValues<'_>) -> usize {
+    match values {
+        StoredValues::F32(_) => 4,
+        StoredValues::Bf16(_) | StoredValues::F16(_) => 2,
+    }
+}
+
+fn bytes_of<'a>(values: &StoredValues<'a>) -> &'a [u8] {
+    match values {
+        StoredValues::F32(bytes) | StoredValues::Bf16(bytes) | StoredValues::F16(bytes) => bytes,
+    }
+}
+
+/// Widens stored values from element `at` on into `out`.
+pub(crate) fn widen(values: &StoredValues<'_>, at: usize, out: &mut [f32]) {
+    let size = value_size(values);
+    let bytes = &bytes_of(values)[at * size..(at + out.len()) * size];
+    match values {
+        StoredValues::F32(_) => {
+            for (value, bytes) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *value = f32::from_le_bytes(*bytes);
+            }
+        }
+        StoredValues::Bf16(_) => {
+            for (value, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *value = bf16::from_le_bytes(*bytes).to_f32();
+            }
+        }
+        StoredValues::F16(_) => {
+            for (value, bytes) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *value = f16::from_le_bytes(*bytes).to_f32();
+            }
+        }
+    }
+}
+
+/// Elements widened at a time when a matrix is scanned.
+const SCAN: usize = 1 << 16;
+
+/// Calls `visit(first index, values)` on all values in order, a piece at a time, until it returns `Some`.
+pub(crate) fn scan<T>(
+    values: &StoredValues<'_>,
+    mut visit: impl FnMut(usize, &[f32]) -> Option<T>,
+) -> Option<T> {
+    let count = bytes_of(values).len() / value_size(values);
+    let mut piece = vec![0.0; SCAN.min(count)];
+    let mut at = 0;
+    while at < count {
+        let length = SCAN.min(count - at);
+        widen(values, at, &mut piece[..length]);
+        if let Some(found) = visit(at, &piece[..length]) {
+            return Some(found);
+        }
+        at += length;
+    }
+    None
+}
+
+impl StoredMatrix<'_> {
+    /// Uploads the matrix as [rows, columns].
+    pub(crate) fn upload<B: Backend>(
+        &self,
+        backend: &B,
+        rows: usize,
+        columns: usize,
+    ) -> Result<B::Matrix, KernelError> {
+        if self.transposed {
+            backend.matrix_from_transposed(self.values, rows, columns)
+        } else {
+            backend.matrix(self.values, rows, columns)
+        }
+    }
+
+    /// Euclidean length of each row of the matrix [rows, columns].
+    pub(crate) fn row_lengths(&self, rows: usize, columns: usize) -> Vec<f64> {
+        let mut squares = vec![0.0_f64; rows];
+        scan::<()>(&self.values, |first, values| {
+            for (i, value) in (first..).zip(values) {
+                let row = if self.transposed { i % rows } else { i / columns };
+                squares[row] += f64::from(*value) * f64::from(*value);
+            }
+            None
+        });
+        squares.into_iter().map(f64::sqrt).collect()
+    }
+
+    /// Row, column and value of the first element that isn't finite, by the matrix's own rows.
+    pub(crate) fn first_non_finite(&self, rows: usize, columns: usize) -> Option<(usize, usize, f32)> {
+        scan(&self.values, |first, values| {
+            let at = values.iter().position(|value| !value.is_finite())?;
+            let i = first + at;
+            let place = if self.transposed {
+                (i % rows, i / rows)
+            } else {
+                (i / columns, i % columns)
+            };
+            Some((place.0, place.1, values[at]))
+        })
+    }
+}
+
+impl DictionaryParts<'_> {
+    /// Bytes of all weights in the precision they are stored in.
+    pub(crate) fn bytes(&self) -> u64 {
+        let matrices = bytes_of(&self.encoder.values).len() + bytes_of(&self.decoder.values).len();
+        let scales = [&self.encoder_scale, &self.decoder_scale];
+        let vectors = 2 * self.encoder_bias.len()
+            + self.decoder_bias.len()
+            + scales.into_iter().flatten().map(Vec::len).sum::<usize>()
+            + if self.description.rule.is_thresholded() {
+                self.encoder_bias.len()
+            } else {
+                0
+            };
+        (matrices + 4 * vectors) as u64
+    }
+
+    /// Applies the constant factors that a format leaves to its reader.
+    pub(crate) fn fold(&mut self, folding: &Folding) {
+        let features = self.description.features;
+        let Folding {
+            factor_in,
+            factor_out,
+            raw_units,
+            decoder_lengths,
+        } = *folding;
+        if raw_units {
+            // f / factor_in: the factor on the input and the one on the feature cancel in the encoder.
+            multiply(&mut self.encoder_bias, 1.0 / factor_in);
+            multiply_optional(&mut self.decoder_scale, features, factor_in / factor_out);
+        } else {
+            multiply_optional(&mut self.encoder_scale, features, factor_in);
+            multiply_optional(&mut self.decoder_scale, features, 1.0 / factor_out);
+        }
+        multiply(&mut self.decoder_bias, 1.0 / factor_out);
+        if decoder_lengths {
+            self.fold_decoder_lengths();
+        }
+    }
+
+    /// Measures features by the length of what they add to the output: z ⊙ ‖decoder row‖, decoder rows divided by it.
+    /// A feature whose decoder row is zero adds nothing and becomes inactive.
+    fn fold_decoder_lengths(&mut self) {
+        let (features, width) = (self.description.features, self.description.width);
+        let lengths = self.decoder.row_lengths(features, width);
+        let encoder_scale = self.encoder_scale.get_or_insert_with(|| vec![1.0; features]);
+        let decoder_scale = self.decoder_scale.get_or_insert_with(|| vec![1.0; features]);
+        for (i, stored_length) in lengths.into_iter().enumerate() {
+            let length = stored_length * f64::from(decoder_scale[i]).abs();
+            encoder_scale[i] = (f64::from(encoder_scale[i]) * length) as f32;
+            self.encoder_bias[i] = (f64::from(self.encoder_bias[i]) * length) as f32;
+            decoder_scale[i] = if length > 0.0 {
+                (f64::from(decoder_scale[i]) / length) as f32
+            } else {
+                0.0
+            };
+        }
+    }
+
+    /// Checks that the parts fit each other and hold finite numbers.
+    ///
+    /// # Errors
+    /// [`DictionaryError::Parts`], naming the part.
+    pub(crate) fn check(&self) -> Result<()> {
+        let description = &self.description;
+        let (features, width) = (description.features, description.width);
+        let wrong = |what: String| Err(DictionaryError::Parts { what });
+        if features == 0 || width == 0 || u32::try_from(features).is_err() {
+            return wrong(format!(
+                "{features} features of width {width}, expected at least one of each and at most 2^32"
+            ));
+        }
+        if description.input_normalisation == InputNormalisation::LayerNorm && width == 1 {
+            return wrong("input normalisation layer_norm needs a width of at least 2".to_owned());
+        }
+        if description.is_transcoder() && description.input_normalisation != InputNormalisation::None {
+            return wrong(format!(
+                "a transcoder with input normalisation {}: what would undo it is not defined",
+                description.input_normalisation
+            ));
+        }
+        let expected = features.checked_mul(width);
+        for (name, matrix) in [("encoder", &self.encoder), ("decoder", &self.decoder)] {
+            let bytes = bytes_of(&matrix.values).len();
+            if Some(bytes) != expected.and_then(|count| count.checked_mul(value_size(&matrix.values))) {
+                return wrong(format!(
+                    "{name} holds {bytes} bytes, which is not [{features}, {width}]"
+                ));
+            }
+            if let Some((row, column, value)) = matrix.first_non_finite(features, width) {
+                return wrong(format!(
+                    "{name} holds {value} for feature {row}, column {column}; expected finite values"
+                ));
+            }
+        }
+        let threshold = match &description.rule {
+            ActivationRule::JumpRelu { threshold } => Some(threshold),
+            ActivationRule::TopK { k } if *k == 0 || *k > features => {
+                return wrong(format!("k is {k}, expected 1 to {features}"));
+            }
+            _ => None,
+        };
+        let vectors = [
+            ("encoder_bias", Some(&self.encoder_bias), features),
+            ("decoder_bias", Some(&self.decoder_bias), width),
+            ("encoder_scale", self.encoder_scale.as_ref(), features),
+            ("decoder_scale", self.decoder_scale.as_ref(), features),
+            ("threshold", threshold, features),
+        ];
+        for (name, vector, length) in vectors {
+            let Some(vector) = vector else { continue };
+            if vector.len() != length {
+                return wrong(format!("{name} has {} values, expected {length}", vector.len()));
+            }
+            if let Some(i) = vector.iter().position(|value| !value.is_finite()) {
+                return wrong(format!("{name}[{i}] is {}, expected a finite value", vector[i]));
+            }
+        }
+        if let Some((i, value)) =
+            threshold.and_then(|t| t.iter().enumerate().find(|(_, value)| **value < 0.0))
+        {
+            return wrong(format!("threshold[{i}] is {value}, expected at least 0"));
+        }
+        Ok(())
+    }
+}
+
+fn multiply(values: &mut [f32], factor: f64) {
+    for value in values {
+        *value = (f64::from(*value) * factor) as f32;
+    }
+}
+
+fn multiply_optional(scale: &mut Option<Vec<f32>>, features: usize, factor: f64) {
+    if factor != 1.0 {
+        multiply(scale.get_or_insert_with(|| vec![1.0; features]), factor);
+    }
+}
