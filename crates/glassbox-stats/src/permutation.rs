@@ -131,6 +131,15 @@ mod tests {
     }
 
     #[test]
+    fn ties_that_differ_by_rounding_count_as_ties() {
+        // Tenths are not exact in binary; the same pattern in whole numbers is.
+        let whole = [3.0, 1.0, 4.0, -2.0, -3.0, 1.0];
+        let tenths = [0.3, 0.1, 0.4, -0.2, -0.3, 0.1];
+        assert_eq!(sign_flip_test(&whole, 9, &KEY).unwrap().p, 42.0 / 64.0);
+        assert_eq!(sign_flip_test(&tenths, 9, &KEY).unwrap().p, 42.0 / 64.0);
+    }
+
+    #[test]
     fn zeros_change_the_mean_only() {
         let bare = sign_flip_test(&[1.0, -2.0, 3.5], 99, &KEY).unwrap();
         let padded = sign_flip_test(&[0.0, 1.0, 0.0, -2.0, 3.5, 0.0], 99, &KEY).unwrap();

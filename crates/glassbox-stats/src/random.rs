@@ -116,6 +116,18 @@ mod tests {
     }
 
     #[test]
+    fn large_bounds_are_unbiased() {
+        // Three quarters of the range of 64 bits: without rejection every third index would come twice as often.
+        let mut rng = ReplicateRng::new(&[8, 0, 0, 0], Purpose::Bootstrap, 0);
+        let mut counts = [0_u32; 3];
+        for _ in 0..9000 {
+            counts[rng.below(3 << 62) % 3] += 1;
+        }
+        // Standard deviation 45.
+        assert!(counts.iter().all(|&c| c.abs_diff(3000) < 200), "{counts:?}");
+    }
+
+    #[test]
     fn coins_are_fair() {
         let mut coins = Coins::new(ReplicateRng::new(&[7, 0, 0, 0], Purpose::SignFlip, 0));
         let heads = (0..100_000).filter(|_| coins.flip()).count() as f64;
