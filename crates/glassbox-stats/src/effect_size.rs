@@ -35,7 +35,8 @@ pub fn cohens_d(first: &Moments, second: &Moments) -> Result<f64, Undefined> {
 /// With normal data of equal variance d·√(n₁n₂/(n₁+n₂)) follows the noncentral t distribution with
 /// n₁ + n₂ − 2 degrees of freedom; the limits are the effects for which the observed d lies at the upper and
 /// lower α/2 point (Steiger and Fouladi, 1997). This is exact under that model; with unequal variances and
-/// unequal group sizes it is approximate.
+/// unequal group sizes it is approximate. The inversion takes about half a millisecond; a scan over all features uses
+/// [`cohens_d`].
 ///
 /// # Errors
 /// As [`cohens_d`].
