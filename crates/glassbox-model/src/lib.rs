@@ -29,4 +29,5 @@ pub mod program;
 pub mod record;
 pub mod rotary;
 pub mod site;
+pub mod tokenizer;
 pub mod weights;

@@ -184,6 +184,7 @@ pub const COMMON: &[KnownKey] = &[
         "a configuration that differs from layer to layer",
     ),
     only("quantization_config", &[], "a quantized checkpoint"),
+    only("quantization", &[], "a quantized checkpoint"),
     only("auto_map", &[], "a model that brings its own code"),
 ];
 
