@@ -64,7 +64,7 @@ pub(crate) fn grouped_heads(
         None if keys.has("num_key_value_heads") => query,
         None => absent_key_value.unwrap_or(query),
     };
-    if query % key_value != 0 {
+    if !query.is_multiple_of(key_value) {
         return Err(keys.bad_value(
             "num_key_value_heads",
             &format!("a divisor of num_attention_heads, {query}"),
@@ -72,7 +72,7 @@ pub(crate) fn grouped_heads(
     }
     let (width, named) = match keys.size("head_dim")? {
         Some(width) => (width, "head_dim"),
-        None if d_model % query == 0 => (d_model / query, "hidden_size"),
+        None if d_model.is_multiple_of(query) => (d_model / query, "hidden_size"),
         None => {
             return Err(keys.bad_value(
                 "hidden_size",
@@ -80,7 +80,7 @@ pub(crate) fn grouped_heads(
             ));
         }
     };
-    if width % 2 != 0 {
+    if !width.is_multiple_of(2) {
         return Err(keys.bad_value(
             named,
             "an even width per head, as rotary positions turn pairs of columns",

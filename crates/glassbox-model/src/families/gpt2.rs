@@ -17,7 +17,7 @@ pub(super) fn parse(keys: &Keys<'_>) -> Result<ModelConfig, LoadError> {
     let d_model = keys.required_size("n_embd")?;
     let n_layers = config_parse::layers(keys, "n_layer")?;
     let n_heads = keys.required_size("n_head")?;
-    if d_model % n_heads != 0 {
+    if !d_model.is_multiple_of(n_heads) {
         return Err(keys.bad_value("n_embd", &format!("a multiple of n_head, {n_heads}")));
     }
     let d_head = d_model / n_heads;
