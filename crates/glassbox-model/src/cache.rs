@@ -7,11 +7,19 @@ use glassbox_kernels::Backend;
 use crate::config::ModelConfig;
 use crate::forward_error::ForwardError;
 
-/// Keys (after rotary) and values of one block, each [batch, capacity, kv_heads, d_head].
+/// Keys (after rotary) and values of one block, each [batch, capacity, kv_heads, d_head] or longer.
 #[derive(Debug)]
-pub(crate) struct LayerCache<B: Backend> {
-    pub(crate) key: B::Buffer,
-    pub(crate) value: B::Buffer,
+struct LayerCache<B: Backend> {
+    key: B::Buffer,
+    value: B::Buffer,
+}
+
+/// One block's part of a cache, for a pass to write to and read from.
+pub(crate) struct LayerSlots<'a, B: Backend> {
+    pub(crate) key: &'a mut B::Buffer,
+    pub(crate) value: &'a mut B::Buffer,
+    /// Slots per batch row.
+    pub(crate) capacity: usize,
 }
 
 /// Keys and values of every block for a batch whose rows all hold the same number of slots.
@@ -86,19 +94,43 @@ impl<B: Backend> KvCache<B> {
             .sum()
     }
 
-    pub(crate) fn layer_mut(&mut self, layer: usize) -> Option<&mut LayerCache<B>> {
-        self.layers.get_mut(layer)
+    pub(crate) fn layer_mut(&mut self, layer: usize) -> Option<LayerSlots<'_, B>> {
+        let LayerCache { key, value } = self.layers.get_mut(layer)?;
+        Some(LayerSlots {
+            key,
+            value,
+            capacity: self.capacity,
+        })
     }
 
-    /// Makes room for at least `capacity` slots, keeping what is there.
+    /// Makes room for at least `capacity` slots, keeping what is there. Grows by half at least, so that adding slots
+    /// one by one seldom copies.
     ///
     /// # Errors
     /// [`ForwardError::Kernel`] if the backend refuses.
     pub fn reserve(&mut self, capacity: usize) -> Result<(), ForwardError> {
-        if capacity > self.capacity {
-            let rows: Vec<u32> = (0..self.batch() as u32).collect();
-            *self = self.fork(&rows, capacity)?;
+        if capacity <= self.capacity {
+            return Ok(());
         }
+        let capacity = capacity.max(self.capacity + self.capacity / 2);
+        let rows: Vec<u32> = (0..self.batch() as u32).collect();
+        // One buffer at a time, so that the old and the new cache are never both whole in memory.
+        for layer in &mut self.layers {
+            for buffer in [&mut layer.key, &mut layer.value] {
+                let mut larger = self.backend.zeros(rows.len() * capacity * self.width);
+                self.backend.cache_select(
+                    buffer,
+                    self.capacity,
+                    self.width,
+                    self.filled,
+                    &rows,
+                    capacity,
+                    &mut larger,
+                )?;
+                *buffer = larger;
+            }
+        }
+        self.capacity = capacity;
         Ok(())
     }
 

@@ -175,17 +175,37 @@ impl<B: Backend> Check<'_, B> {
         for (l, block) in weights.blocks.iter().enumerate() {
             let at = |what: &str| format!("blocks.{l}.{what}");
             self.norm(&at("ln1"), &block.ln1)?;
-            self.linear(&at("query"), &block.query, c.n_heads * c.d_head, c.d_model)?;
-            self.linear(&at("key"), &block.key, c.n_kv_heads * c.d_head, c.d_model)?;
-            self.linear(&at("value"), &block.value, c.n_kv_heads * c.d_head, c.d_model)?;
-            self.linear(&at("out"), &block.out, c.d_model, c.n_heads * c.d_head)?;
+            self.linear(
+                &at("query"),
+                &block.query,
+                (c.n_heads * c.d_head, c.d_model),
+                c.biases.query_key_value,
+            )?;
+            self.linear(
+                &at("key"),
+                &block.key,
+                (c.n_kv_heads * c.d_head, c.d_model),
+                c.biases.query_key_value,
+            )?;
+            self.linear(
+                &at("value"),
+                &block.value,
+                (c.n_kv_heads * c.d_head, c.d_model),
+                c.biases.query_key_value,
+            )?;
+            self.linear(
+                &at("out"),
+                &block.out,
+                (c.d_model, c.n_heads * c.d_head),
+                c.biases.attention_out,
+            )?;
             self.norm(&at("ln2"), &block.ln2)?;
             present(&at("gate"), block.gate.is_some(), c.gated_mlp)?;
             if let Some(gate) = &block.gate {
-                self.linear(&at("gate"), gate, c.d_mlp, c.d_model)?;
+                self.linear(&at("gate"), gate, (c.d_mlp, c.d_model), c.biases.mlp)?;
             }
-            self.linear(&at("up"), &block.up, c.d_mlp, c.d_model)?;
-            self.linear(&at("down"), &block.down, c.d_model, c.d_mlp)?;
+            self.linear(&at("up"), &block.up, (c.d_mlp, c.d_model), c.biases.mlp)?;
+            self.linear(&at("down"), &block.down, (c.d_model, c.d_mlp), c.biases.mlp)?;
         }
         self.norm("ln_final", &weights.ln_final)?;
         present("unembed", weights.unembed.is_some(), !c.tied)?;
@@ -219,25 +239,29 @@ impl<B: Backend> Check<'_, B> {
         })
     }
 
-    fn linear(&self, name: &str, linear: &Linear<B>, rows: usize, columns: usize) -> Result<(), ModelError> {
+    fn linear(
+        &self,
+        name: &str,
+        linear: &Linear<B>,
+        (rows, columns): (usize, usize),
+        biased: bool,
+    ) -> Result<(), ModelError> {
         self.matrix(name, &linear.weight, rows, columns)?;
+        let name = format!("{name}.bias");
+        present(&name, linear.bias.is_some(), biased)?;
         match &linear.bias {
-            Some(bias) => self.vector(format!("{name}.bias"), bias, rows),
+            Some(bias) => self.vector(name, bias, rows),
             None => Ok(()),
         }
     }
 
     fn norm(&self, name: &str, norm: &NormWeights<B>) -> Result<(), ModelError> {
         self.vector(format!("{name}.weight"), &norm.weight, self.config.d_model)?;
+        let name = format!("{name}.bias");
+        present(&name, norm.bias.is_some(), self.config.norm == NormKind::Layer)?;
         match &norm.bias {
-            Some(bias) if self.config.norm == NormKind::Layer => {
-                self.vector(format!("{name}.bias"), bias, self.config.d_model)
-            }
-            bias => present(
-                &format!("{name}.bias"),
-                bias.is_some(),
-                self.config.norm == NormKind::Layer,
-            ),
+            Some(bias) => self.vector(name, bias, self.config.d_model),
+            None => Ok(()),
         }
     }
 }

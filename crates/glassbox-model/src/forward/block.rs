@@ -3,7 +3,7 @@
 use glassbox_kernels::Backend;
 use glassbox_kernels::backend::NormKind;
 
-use crate::cache::LayerCache;
+use crate::cache::LayerSlots;
 use crate::forward::hooks::Hooks;
 use crate::forward::workspace::{Buffers, RotaryBuffers, grow};
 use crate::forward_error::ForwardError;
@@ -18,7 +18,7 @@ pub(super) fn decoder_block<B: Backend>(
     l: usize,
     buffers: &mut Buffers<B>,
     rotary: Option<&RotaryBuffers<B>>,
-    cache: Option<&mut LayerCache<B>>,
+    cache: Option<LayerSlots<'_, B>>,
     hooks: &mut Hooks<'_, B>,
 ) -> Result<(), ForwardError> {
     let (config, backend) = (model.config(), model.backend());
@@ -92,7 +92,7 @@ fn attention<B: Backend>(
     weights: &BlockWeights<B>,
     buffers: &mut Buffers<B>,
     rotary: Option<&RotaryBuffers<B>>,
-    cache: Option<&mut LayerCache<B>>,
+    cache: Option<LayerSlots<'_, B>>,
     hooks: &mut Hooks<'_, B>,
 ) -> Result<(), ForwardError> {
     let (config, backend) = (model.config(), model.backend());
@@ -164,13 +164,15 @@ fn attention<B: Backend>(
     }
 
     let (keys, values, capacity): (&B::Buffer, &B::Buffer, usize) = match cache {
-        Some(cache) => {
-            let width = config.n_kv_heads * config.d_head;
-            let capacity = backend.len(&cache.key) / (layout.batch() * width);
+        Some(LayerSlots {
+            key: keys,
+            value: values,
+            capacity,
+        }) => {
             let shape = layout.attention_shape(config, l, capacity);
-            backend.cache_write(key, &shape, &mut cache.key)?;
-            backend.cache_write(value, &shape, &mut cache.value)?;
-            (&cache.key, &cache.value, capacity)
+            backend.cache_write(key, &shape, keys)?;
+            backend.cache_write(value, &shape, values)?;
+            (keys, values, capacity)
         }
         None => (key, value, layout.queries()),
     };
