@@ -8,11 +8,17 @@
 //! a number means.
 
 pub mod backend;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod cpu;
 pub mod error;
+pub mod mapped_file;
 pub mod matmul;
 mod operands;
+pub mod reference;
 
 pub use backend::Backend;
 pub use cpu::CpuBackend;
 pub use error::KernelError;
+pub use mapped_file::{MapError, MappedFile};
+pub use reference::ReferenceBackend;

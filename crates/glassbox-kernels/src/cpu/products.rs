@@ -18,6 +18,7 @@ pub(crate) fn linear(
     y: &mut [f32],
 ) -> Result<()> {
     let (rows, columns) = matrix.shape();
+    let bias = bias.map(|bias| &bias[..rows]);
     let y = &mut y[..n * rows];
     if y.is_empty() {
         return Ok(());
@@ -32,9 +33,7 @@ pub(crate) fn linear(
     // The product is added to the bias, which saves a pass over y.
     let alpha = match bias {
         Some(bias) => {
-            for_each_chunk(y, rows, y_is_large(n * rows), |_, y| {
-                y.copy_from_slice(&bias[..rows])
-            });
+            for_each_chunk(y, rows, y_is_large(n * rows), |_, y| y.copy_from_slice(bias));
             1.0
         }
         None => 0.0,
