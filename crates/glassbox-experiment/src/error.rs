@@ -66,6 +66,33 @@ pub enum ExperimentError {
     /// Reading or writing a run directory failed.
     #[error(transparent)]
     Store(#[from] glassbox_store::StoreError),
+    /// A model can't be found.
+    #[error(transparent)]
+    Locate(#[from] glassbox_model::locate::LocateError),
+    /// A model can't be loaded.
+    #[error(transparent)]
+    Load(#[from] glassbox_model::load_error::LoadError),
+    /// A model's weights don't fit its configuration.
+    #[error(transparent)]
+    Model(#[from] glassbox_model::model::ModelError),
+    /// A tokenizer refused.
+    #[error(transparent)]
+    Tokenizer(#[from] glassbox_model::tokenizer::TokenizerError),
+    /// A batch of tokens can't be built.
+    #[error(transparent)]
+    Batch(#[from] glassbox_model::batch::BatchError),
+    /// A forward pass failed.
+    #[error(transparent)]
+    Forward(#[from] glassbox_model::forward_error::ForwardError),
+    /// A generation failed.
+    #[error(transparent)]
+    Generate(#[from] glassbox_model::generate::GenerateError),
+    /// A dictionary can't be read or used.
+    #[error(transparent)]
+    Dictionary(#[from] glassbox_dictionary::DictionaryError),
+    /// The backend refused.
+    #[error(transparent)]
+    Kernel(#[from] glassbox_kernels::KernelError),
     /// A statistic was asked for with values it can't have.
     #[error(transparent)]
     Stats(#[from] glassbox_stats::StatsError),

@@ -15,15 +15,25 @@
 
 pub mod arm;
 pub mod calibration;
+pub mod capture;
 pub mod causal;
+pub mod chains;
 pub mod contrast;
+pub mod edges;
 pub mod error;
 pub mod events;
+pub mod executor;
 pub mod outcome;
+pub mod pathways;
 pub mod plan;
 pub mod prompts;
+pub mod run;
 pub mod scenario;
+pub mod select;
+pub mod session;
+pub mod sweep;
 pub mod tables;
+pub mod trial_batch;
 pub mod trial_index;
 pub mod verdict;
 pub mod words;

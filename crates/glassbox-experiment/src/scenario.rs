@@ -159,6 +159,8 @@ pub struct SweepSettings {
     pub positions: InterventionPositions,
     /// Random-feature controls per selected feature.
     pub controls_per_feature: usize,
+    /// Whether a trial ends at the end of the line in which the parser reads its outcome, instead of at its own end.
+    pub stop_when_decided: bool,
     /// Logits kept for every generated token; 0 keeps none.
     pub top_logits: usize,
     /// Bytes that the run may write.
@@ -178,6 +180,7 @@ impl Default for SweepSettings {
             intervention: InterventionKind::Delta,
             positions: InterventionPositions::LastAndGenerated,
             controls_per_feature: 1,
+            stop_when_decided: false,
             top_logits: 0,
             disk_budget_bytes: 20_000_000_000,
         }

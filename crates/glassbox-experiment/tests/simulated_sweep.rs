@@ -193,7 +193,7 @@ fn the_test_keeps_its_level_without_effects() {
         }
     }
     assert!(
-        rejected / tests <= 0.05 + 2.0 * (0.05 * 0.95 / tests as f64).sqrt(),
+        rejected / tests <= 0.05 + 2.0 * (0.05 * 0.95 / tests).sqrt(),
         "{rejected} of {tests}"
     );
 }

@@ -1,0 +1,528 @@
+//! All stages of a scenario in order, each skipped when a resumed run finds it complete.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use glassbox_store::{Checksum, DiskBudget, Manifest, RunDirectory, Storage, hash_bytes};
+
+use crate::calibration::causal_checks;
+use crate::causal::causal_rows;
+use crate::error::ExperimentError;
+use crate::events::{Event, Reporter};
+use crate::pathways::pathways_stage;
+use crate::plan::{draw_controls, plan_hash, plan_trials, selected_features};
+use crate::prompts::PromptSets;
+use crate::scenario::Scenario;
+use crate::select::select;
+use crate::session::Session;
+use crate::sweep::{Sweep, SweepCost};
+use crate::tables::{CausalRow, CheckRow, SelectionRow, VerdictRow};
+use crate::trial_index::TrialIndex;
+use crate::verdict::verdicts;
+use crate::words::{ResponseWords, word_checks};
+
+/// The stages, in order.
+pub const STAGES: [&str; 5] = ["select", "sweep", "causal", "pathways", "words"];
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct RunRequest {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Folder of the run.
+    pub out: PathBuf,
+    /// Whether to continue a run that is there.
+    pub resume: bool,
+    /// Only the first so many selected features, to learn what the whole costs.
+    pub pilot: Option<usize>,
+}
+
+/// What came out.
+#[derive(Debug, Clone)]
+pub struct RunOutcome {
+    /// Folder of the run.
+    pub out: PathBuf,
+    /// One verdict per selected feature.
+    pub verdicts: Vec<VerdictRow>,
+    /// Every check.
+    pub checks: Vec<CheckRow>,
+    /// What a pilot says of the whole run.
+    pub pilot: Option<PilotEstimate>,
+}
+
+/// What the whole run will cost, by the measure of a pilot.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PilotEstimate {
+    /// Selected features of the pilot.
+    pub pilot_features: u64,
+    /// Selected features of the whole.
+    pub features: u64,
+    /// Trials of the pilot.
+    pub pilot_trials: u64,
+    /// Trials of the whole.
+    pub trials: u64,
+    /// Seconds of the pilot's sweep.
+    pub pilot_seconds: f64,
+    /// Seconds of the whole sweep.
+    pub seconds: f64,
+    /// Bytes of the whole sweep's tables.
+    pub bytes: u64,
+    /// Largest memory that this process has held, which a larger sweep does not raise; missing where the system does not say.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// Runs every stage that is not complete.
+///
+/// # Errors
+/// [`ExperimentError::Interrupted`] when the reporter asks for a stop; else what is wrong with the input, the model
+/// or the disk. Whatever is complete stays complete.
+pub fn run(request: &RunRequest, reporter: &dyn Reporter) -> Result<RunOutcome, ExperimentError> {
+    let scenario = &request.scenario;
+    let prompts = PromptSets::read(scenario)?;
+    let storage = Storage::new();
+    let session = Session::load(scenario)?;
+    let manifest = manifest(request, &session, &prompts)?;
+    let mut run = Run {
+        request,
+        scenario,
+        prompts,
+        directory: RunDirectory::create(&storage, &request.out, manifest, request.resume)?,
+        budget: DiskBudget::new(&storage, &request.out, scenario.sweep.disk_budget_bytes)?,
+        session,
+        reporter,
+        checks: Vec::new(),
+        pilot: None,
+    };
+    let selection = run.select()?;
+    let sweep = run.sweep(&selection)?;
+    let verdicts = run.causal(&selection, &sweep)?;
+    run.pathways(&verdicts, &selection)?;
+    run.words(&sweep)?;
+    run.finish(verdicts)
+}
+
+fn manifest(
+    request: &RunRequest,
+    session: &Session,
+    prompts: &PromptSets,
+) -> Result<Manifest, ExperimentError> {
+    let internal = |error: serde_json::Error| ExperimentError::Data {
+        stage: "run",
+        what: error.to_string(),
+    };
+    let mut config = serde_json::to_value(&request.scenario).map_err(internal)?;
+    if let Some(pilot) = request.pilot {
+        config["pilot"] = pilot.into();
+    }
+    let mut manifest = Manifest::new(
+        env!("CARGO_PKG_VERSION"),
+        &session.instruction_set(),
+        config,
+        &STAGES,
+    );
+    let mut hashes: BTreeMap<String, Checksum> = session
+        .hashes()
+        .iter()
+        .map(|(name, hash)| (name.clone(), hash_bytes(hash.as_bytes())))
+        .collect();
+    hashes.insert(
+        "parser".into(),
+        hash_bytes(request.scenario.compiled_parser()?.hash().as_bytes()),
+    );
+    hashes.insert("prompts".into(), hash_bytes(format!("{prompts:?}").as_bytes()));
+    manifest.hashes = hashes;
+    manifest.seeds.insert("run".into(), request.scenario.seed);
+    manifest.execution = serde_json::json!({ "threads": rayon::current_num_threads() });
+    Ok(manifest)
+}
+
+/// A run in progress.
+struct Run<'a> {
+    request: &'a RunRequest,
+    scenario: &'a Scenario,
+    prompts: PromptSets,
+    directory: RunDirectory,
+    budget: DiskBudget,
+    session: Session,
+    reporter: &'a dyn Reporter,
+    checks: Vec<CheckRow>,
+    pilot: Option<PilotEstimate>,
+}
+
+impl Run<'_> {
+    fn families(&self) -> [&str; 2] {
+        [self.scenario.family_a(), self.scenario.family_b()]
+    }
+
+    fn started(&self, stage: &'static str, unit: &'static str, total: u64, done: u64) {
+        self.reporter.report(Event::StageStarted {
+            stage,
+            unit,
+            total,
+            done,
+        });
+    }
+
+    fn finished(&self, stage: &'static str, since: Instant, summary: String) {
+        let seconds = since.elapsed().as_secs_f64();
+        self.reporter.report(Event::StageFinished {
+            stage,
+            summary,
+            seconds,
+        });
+    }
+
+    fn select(&mut self) -> Result<Vec<SelectionRow>, ExperimentError> {
+        let path = self.directory.paths().selection();
+        if self.directory.is_stage_complete("select")? {
+            return Ok(self
+                .directory
+                .paths()
+                .read_table(self.directory.manifest(), &path)?);
+        }
+        let since = Instant::now();
+        self.directory.start_stage("select")?;
+        self.started("select", "prompts", self.prompts.select.len() as u64, 0);
+        let families = self.families();
+        let rows = select(
+            &self.session,
+            &self.prompts.select,
+            families,
+            &self.scenario.select,
+            self.reporter,
+        )?;
+        self.directory.write_table("select", &path, &rows)?;
+        let (selected, tested) = (
+            rows.iter().filter(|row| row.selected).count(),
+            rows.iter().filter(|row| row.p.is_some()).count(),
+        );
+        let below = rows
+            .iter()
+            .filter(|row| row.q.is_some_and(|q| q < self.scenario.select.alpha))
+            .count();
+        self.directory
+            .complete_stage("select", since.elapsed().as_secs_f64(), rows.len() as u64, &[])?;
+        self.finished(
+            "select",
+            since,
+            format!(
+                "{below} of {tested} features differ between the families (q < {}); {selected} selected",
+                self.scenario.select.alpha
+            ),
+        );
+        Ok(rows)
+    }
+
+    fn sweep(&mut self, selection: &[SelectionRow]) -> Result<Sweep, ExperimentError> {
+        let settings = &self.scenario.sweep;
+        let mut features = selected_features(selection);
+        if features.is_empty() {
+            return Err(ExperimentError::Data {
+                stage: "sweep",
+                what: format!(
+                    "no feature differs between the families at q < {}; give more prompts, other families, or a larger select.alpha",
+                    self.scenario.select.alpha
+                ),
+            });
+        }
+        let whole = features.len();
+        let mut controls = draw_controls(
+            selection,
+            settings.controls_per_feature,
+            self.scenario.seed,
+            |layer, feature| self.session.decoder_norm(layer, feature),
+        )?;
+        if let Some(pilot) = self.request.pilot {
+            features.truncate(pilot);
+            controls.retain(|control| {
+                features.iter().any(|feature| {
+                    (feature.layer, feature.feature) == (control.layer, control.matched_feature)
+                })
+            });
+        }
+        let plan = plan_trials(
+            &self.prompts.sweep,
+            &features,
+            &controls,
+            settings.trials,
+            settings.batch_rows,
+        );
+        let context = serde_json::to_string(&self.directory.manifest().hashes).map_err(|error| {
+            ExperimentError::Data {
+                stage: "sweep",
+                what: error.to_string(),
+            }
+        })?;
+        let hash = plan_hash(
+            &plan,
+            &format!(
+                "{context} {settings:?} {} {}",
+                self.scenario.seed, self.scenario.name
+            ),
+        );
+        let since = Instant::now();
+        let was_complete = self.directory.is_stage_complete("sweep")?;
+        if !was_complete {
+            self.directory.start_stage("sweep")?;
+            let path = self.directory.paths().plan();
+            self.directory.write_table("sweep", &path, &plan)?;
+            let stored = hash_bytes(hash.as_bytes());
+            self.directory.update(|manifest| {
+                manifest.plan_hash = Some(stored);
+                Ok(())
+            })?;
+        }
+        let mut sweep = Sweep::open(
+            &self.directory,
+            plan,
+            hash,
+            features,
+            controls,
+            self.scenario.compiled_parser()?,
+        )?;
+        let cost = sweep.execute(
+            &self.session,
+            self.scenario,
+            &self.prompts,
+            &self.budget,
+            self.reporter,
+        )?;
+        if !was_complete {
+            let rows = sweep.plan().len() as u64;
+            self.directory.complete_stage(
+                "sweep",
+                since.elapsed().as_secs_f64(),
+                rows,
+                &[("tokens", cost.tokens as f64)],
+            )?;
+            let rate = cost.tokens as f64 / cost.seconds.max(1e-9);
+            self.finished(
+                "sweep",
+                since,
+                format!("{rows} trials, {} tokens, {rate:.0} tokens/s", cost.tokens),
+            );
+        }
+        if self.request.pilot.is_some() {
+            self.pilot = Some(self.pilot_estimate(&sweep, &cost, whole));
+        }
+        Ok(sweep)
+    }
+
+    fn pilot_estimate(&self, sweep: &Sweep, cost: &SweepCost, whole: usize) -> PilotEstimate {
+        let settings = &self.scenario.sweep;
+        let layers = self.session.layers().len() as u64;
+        let per_prompt = 1 + layers + 2 * whole as u64 * (1 + settings.controls_per_feature as u64);
+        let trials = self.prompts.sweep.len() as u64 * u64::from(settings.trials) * per_prompt;
+        let pilot_trials = sweep.plan().len() as u64;
+        let factor = trials as f64 / pilot_trials.max(1) as f64;
+        PilotEstimate {
+            pilot_features: sweep.features().len() as u64,
+            features: whole as u64,
+            pilot_trials,
+            trials,
+            pilot_seconds: cost.seconds,
+            seconds: cost.seconds * factor,
+            bytes: (cost.bytes as f64 * factor) as u64,
+            peak_memory_bytes: peak_memory_bytes(),
+        }
+    }
+
+    fn causal(
+        &mut self,
+        selection: &[SelectionRow],
+        sweep: &Sweep,
+    ) -> Result<Vec<VerdictRow>, ExperimentError> {
+        let root = self.directory.paths().root().to_owned();
+        let (verdict_path, check_path) = (root.join("verdicts.parquet"), root.join("causal_checks.parquet"));
+        if self.directory.is_stage_complete("causal")? {
+            let manifest = self.directory.manifest();
+            self.checks.extend(
+                self.directory
+                    .paths()
+                    .read_table::<CheckRow>(manifest, &check_path)?,
+            );
+            return Ok(self.directory.paths().read_table(manifest, &verdict_path)?);
+        }
+        let since = Instant::now();
+        self.directory.start_stage("causal")?;
+        self.started("causal", "units", sweep.units().len() as u64, 0);
+        let mut index = TrialIndex::new();
+        for unit in sweep.trials()? {
+            for row in unit? {
+                index.add(&row, &self.scenario.outcome.target)?;
+            }
+            self.reporter.report(Event::Advanced {
+                stage: "causal",
+                units: 1,
+                tokens: 0,
+            });
+        }
+        let features = sweep.features();
+        let rows: Vec<CausalRow> = causal_rows(&index, self.families())?;
+        let verdicts = verdicts(
+            features,
+            &rows,
+            &index,
+            &self.scenario.causal,
+            &self.scenario.outcome.target,
+            self.scenario.seed,
+        )?;
+        let mut checks = causal_checks(
+            self.scenario,
+            features,
+            &index,
+            &rows,
+            &verdicts,
+            self.prompts.held_out,
+        )?;
+        checks.push(crate::calibration::check(
+            "select",
+            "features_tested",
+            Some(selection.iter().filter(|row| row.p.is_some()).count() as f64),
+            None,
+            None,
+            "Features tested between the families, all in one Benjamini–Hochberg family.".into(),
+        ));
+        let causal_path = self.directory.paths().causal();
+        self.directory.write_table("causal", &causal_path, &rows)?;
+        self.directory.write_table("causal", &verdict_path, &verdicts)?;
+        self.directory.write_table("causal", &check_path, &checks)?;
+        self.directory
+            .complete_stage("causal", since.elapsed().as_secs_f64(), rows.len() as u64, &[])?;
+        let specific = verdicts
+            .iter()
+            .filter(|row| row.verdict == "specific_effect")
+            .count();
+        self.finished(
+            "causal",
+            since,
+            format!(
+                "{specific} of {} features have a specific effect on the {} rate",
+                verdicts.len(),
+                self.scenario.outcome.target
+            ),
+        );
+        self.checks.extend(checks);
+        Ok(verdicts)
+    }
+
+    fn pathways(
+        &mut self,
+        verdicts: &[VerdictRow],
+        selection: &[SelectionRow],
+    ) -> Result<(), ExperimentError> {
+        let checks_path = self.directory.paths().root().join("pathway_checks.parquet");
+        if self.directory.is_stage_complete("pathways")? {
+            let manifest = self.directory.manifest();
+            self.checks.extend(
+                self.directory
+                    .paths()
+                    .read_table::<CheckRow>(manifest, &checks_path)?,
+            );
+            return Ok(());
+        }
+        let since = Instant::now();
+        self.directory.start_stage("pathways")?;
+        let found = pathways_stage(
+            &self.session,
+            self.scenario,
+            &self.prompts,
+            verdicts,
+            selection,
+            &self.directory,
+            &self.budget,
+            self.reporter,
+        )?;
+        let (pathways_path, chains_path) =
+            (self.directory.paths().pathways(), self.directory.paths().chains());
+        self.directory
+            .write_table("pathways", &pathways_path, &found.edges)?;
+        self.directory
+            .write_table("pathways", &chains_path, &found.chains)?;
+        self.directory
+            .write_table("pathways", &checks_path, &found.checks)?;
+        let rows = found.edges.len() as u64;
+        self.directory
+            .complete_stage("pathways", since.elapsed().as_secs_f64(), rows, &[])?;
+        let alpha = self.scenario.pathways.alpha;
+        let significant = found
+            .edges
+            .iter()
+            .filter(|row| row.q.is_some_and(|q| q < alpha))
+            .count();
+        self.finished(
+            "pathways",
+            since,
+            format!(
+                "{significant} of {rows} edges have q < {alpha}; {} chains",
+                found.chains.len()
+            ),
+        );
+        self.checks.extend(found.checks);
+        Ok(())
+    }
+
+    fn words(&mut self, sweep: &Sweep) -> Result<(), ExperimentError> {
+        let checks_path = self.directory.paths().root().join("word_checks.parquet");
+        if self.directory.is_stage_complete("words")? {
+            let manifest = self.directory.manifest();
+            self.checks.extend(
+                self.directory
+                    .paths()
+                    .read_table::<CheckRow>(manifest, &checks_path)?,
+            );
+            return Ok(());
+        }
+        let since = Instant::now();
+        self.directory.start_stage("words")?;
+        self.started("words", "units", sweep.units().len() as u64, 0);
+        let mut words = ResponseWords::new(&self.scenario.words)?;
+        for unit in sweep.trials()? {
+            for row in unit? {
+                words.add(&row)?;
+            }
+            self.reporter.report(Event::Advanced {
+                stage: "words",
+                units: 1,
+                tokens: 0,
+            });
+        }
+        let rows = words.test(&self.scenario.words)?;
+        let checks = word_checks(&rows, self.scenario.words.alpha);
+        let path = self.directory.paths().words();
+        self.directory.write_table("words", &path, &rows)?;
+        self.directory.write_table("words", &checks_path, &checks)?;
+        let all: Vec<CheckRow> = self.checks.iter().cloned().chain(checks).collect();
+        let controls = self.directory.paths().controls();
+        self.directory.write_table("words", &controls, &all)?;
+        self.directory
+            .complete_stage("words", since.elapsed().as_secs_f64(), rows.len() as u64, &[])?;
+        let alpha = self.scenario.words.alpha;
+        let found = rows.iter().filter(|row| row.q.is_some_and(|q| q < alpha)).count();
+        self.finished(
+            "words",
+            since,
+            format!("{found} of {} (feature, word) pairs have q < {alpha}", rows.len()),
+        );
+        self.checks = all;
+        Ok(())
+    }
+
+    fn finish(self, verdicts: Vec<VerdictRow>) -> Result<RunOutcome, ExperimentError> {
+        Ok(RunOutcome {
+            out: self.request.out.clone(),
+            verdicts,
+            checks: self.checks,
+            pilot: self.pilot,
+        })
+    }
+}
+
+/// `VmHWM` of this process, where Linux tells it.
+pub fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes * 1024)
+}

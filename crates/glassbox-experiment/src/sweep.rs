@@ -1,0 +1,242 @@
+//! The *sweep* stage: every planned trial, unit by unit, each unit one shard that is whole or absent.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use glassbox_store::{
+    DiskBudget, DiskState, RunDirectory, ShardOrigin, ShardStore, StoreError, UnitId, assemble, hash_bytes,
+};
+
+use crate::error::ExperimentError;
+use crate::events::{Event, Reporter};
+use crate::executor::run_units;
+use crate::outcome::Parser;
+use crate::plan::{ControlFeature, SelectedFeature};
+use crate::prompts::PromptSets;
+use crate::scenario::Scenario;
+use crate::session::Session;
+use crate::tables::{PlanRow, TrialRow};
+use crate::trial_batch::{Recording, TrialContext};
+
+/// Bytes that a trial's row takes on disk, about, per generated token and besides: for the check before the first trial.
+const BYTES_PER_TOKEN: u64 = 6;
+const BYTES_PER_TRIAL: u64 = 120;
+const BYTES_PER_LOGIT: u64 = 8;
+
+/// A planned sweep and what of it is complete.
+#[derive(Debug)]
+pub struct Sweep {
+    plan: Vec<PlanRow>,
+    run: String,
+    units: BTreeMap<u32, std::ops::Range<usize>>,
+    store: ShardStore<TrialRow>,
+    features: Vec<SelectedFeature>,
+    controls: Vec<ControlFeature>,
+    parser: Parser,
+}
+
+/// What executing a sweep took.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SweepCost {
+    /// Seconds in this process.
+    pub seconds: f64,
+    /// Tokens generated in this process.
+    pub tokens: u64,
+    /// Bytes of the shards written in this process.
+    pub bytes: u64,
+    /// Trials run in this process.
+    pub trials: u64,
+}
+
+/// The range of rows of every unit.
+pub(crate) fn units_of(plan: &[PlanRow]) -> BTreeMap<u32, std::ops::Range<usize>> {
+    let mut units: BTreeMap<u32, std::ops::Range<usize>> = BTreeMap::new();
+    for (index, row) in plan.iter().enumerate() {
+        units
+            .entry(row.unit)
+            .and_modify(|range| range.end = index + 1)
+            .or_insert(index..index + 1);
+    }
+    units
+}
+
+/// Where shards of a plan with this hash come from.
+pub(crate) fn shard_origin(directory: &RunDirectory, plan_hash: &str) -> ShardOrigin {
+    ShardOrigin {
+        plan_hash: hash_bytes(plan_hash.as_bytes()),
+        glassbox_version: directory.manifest().glassbox_version.clone(),
+        instruction_set: directory.manifest().instruction_set.clone(),
+    }
+}
+
+impl Sweep {
+    /// Opens the shards of a plan; what is complete there counts as done.
+    ///
+    /// # Errors
+    /// Those of [`ShardStore::open`].
+    pub fn open(
+        directory: &RunDirectory,
+        plan: Vec<PlanRow>,
+        plan_hash: String,
+        features: Vec<SelectedFeature>,
+        controls: Vec<ControlFeature>,
+        parser: Parser,
+    ) -> Result<Self, ExperimentError> {
+        let origin = shard_origin(directory, &plan_hash);
+        let store = ShardStore::open(directory.storage(), &directory.paths().trials(), origin)?;
+        let run = plan_hash.chars().take(16).collect();
+        Ok(Self {
+            units: units_of(&plan),
+            plan,
+            run,
+            store,
+            features,
+            controls,
+            parser,
+        })
+    }
+
+    /// Every trial of the plan.
+    pub fn plan(&self) -> &[PlanRow] {
+        &self.plan
+    }
+
+    /// The units in order.
+    pub fn units(&self) -> Vec<UnitId> {
+        self.units
+            .keys()
+            .map(|&unit| UnitId::numbered(u64::from(unit)))
+            .collect()
+    }
+
+    /// The features whose values the sweep sets.
+    pub fn features(&self) -> &[SelectedFeature] {
+        &self.features
+    }
+
+    /// The random-feature controls.
+    pub fn controls(&self) -> &[ControlFeature] {
+        &self.controls
+    }
+
+    /// The trials, one unit after the other, in the order of the plan.
+    ///
+    /// # Errors
+    /// Those of [`assemble`]: gaps, duplicates, damage.
+    pub fn trials(&self) -> Result<impl Iterator<Item = Result<Vec<TrialRow>, StoreError>>, ExperimentError> {
+        Ok(assemble(&[&self.store], &self.units())?)
+    }
+
+    /// Runs every unit that is not complete.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Interrupted`] if the reporter asked for a stop before the last unit; else what went wrong. Complete
+    /// units stay complete.
+    pub fn execute(
+        &mut self,
+        session: &Session,
+        scenario: &Scenario,
+        prompts: &PromptSets,
+        budget: &DiskBudget,
+        reporter: &dyn Reporter,
+    ) -> Result<SweepCost, ExperimentError> {
+        let since = Instant::now();
+        for (unit, error) in self.store.damaged() {
+            reporter.report(Event::Warning(format!("{unit} is done again: {error}")));
+        }
+        let open: Vec<u32> = self
+            .units
+            .keys()
+            .copied()
+            .filter(|&unit| !self.store.is_complete(&UnitId::numbered(u64::from(unit))))
+            .collect();
+        let trials = |unit: &u32| self.units.get(unit).map_or(0, ExactSizeIterator::len) as u64;
+        let (total, to_do) = (self.plan.len() as u64, open.iter().map(trials).sum::<u64>());
+        if open.is_empty() {
+            return Ok(SweepCost::default());
+        }
+        budget.check_before(estimated_bytes(scenario, to_do))?;
+        reporter.report(Event::StageStarted {
+            stage: "sweep",
+            unit: "trials",
+            total,
+            done: total - to_do,
+        });
+        let texts: BTreeMap<(&str, &str), &str> = prompts
+            .sweep
+            .iter()
+            .map(|prompt| ((prompt.family.as_str(), prompt.id.as_str()), prompt.text.as_str()))
+            .collect();
+        let context = TrialContext {
+            session,
+            scenario,
+            parser: &self.parser,
+            run: &self.run,
+        };
+        let (plan, units, store) = (&self.plan, &self.units, &mut self.store);
+        let mut cost = SweepCost::default();
+        let mut warned = false;
+        let all = run_units(
+            &open,
+            session.workers(),
+            || session.model().workspace(),
+            |workspace, unit| {
+                let rows = &plan[units.get(&unit).cloned().unwrap_or(0..0)];
+                let text = rows
+                    .first()
+                    .and_then(|row| texts.get(&(row.family.as_str(), row.prompt_id.as_str())))
+                    .copied()
+                    .unwrap_or_default();
+                context.run_unit(workspace, text, rows, Recording::None)
+            },
+            |unit, result| {
+                let done = result.trials.len() as u64;
+                let record = store.write(&UnitId::numbered(u64::from(unit)), result.trials)?;
+                cost.bytes += record.bytes;
+                cost.tokens += result.tokens;
+                cost.trials += done;
+                reporter.report(Event::Advanced {
+                    stage: "sweep",
+                    units: done,
+                    tokens: result.tokens,
+                });
+                warn_of_disk(budget, &mut warned, reporter)
+            },
+            || reporter.should_stop(),
+        )?;
+        cost.seconds = since.elapsed().as_secs_f64();
+        if !all {
+            let done = total - to_do + cost.trials;
+            return Err(ExperimentError::Interrupted {
+                stage: "sweep",
+                done,
+                total,
+            });
+        }
+        Ok(cost)
+    }
+}
+
+/// Stops a run that has used up its budget, and warns once when it has nearly done so.
+pub(crate) fn warn_of_disk(
+    budget: &DiskBudget,
+    warned: &mut bool,
+    reporter: &dyn Reporter,
+) -> Result<(), ExperimentError> {
+    let watch = budget.enforce()?;
+    if watch.state == DiskState::Warn && !*warned {
+        *warned = true;
+        reporter.report(Event::Warning(format!(
+            "the run has written {} of its {} bytes (sweep.disk_budget_bytes)",
+            watch.written_bytes, watch.limit_bytes
+        )));
+    }
+    Ok(())
+}
+
+/// Bytes that so many trials may take on disk, generously.
+pub(crate) fn estimated_bytes(scenario: &Scenario, trials: u64) -> u64 {
+    let settings = &scenario.sweep;
+    let per_token = BYTES_PER_TOKEN + BYTES_PER_LOGIT * settings.top_logits as u64;
+    trials * (BYTES_PER_TRIAL + per_token * settings.max_new_tokens as u64)
+}
