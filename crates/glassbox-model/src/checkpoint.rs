@@ -2,7 +2,6 @@
 //!
 //! Files are mapped, not read: a tensor's bytes come into memory when they are used.
 
-mod bytes;
 mod weight_file;
 
 use std::collections::{BTreeMap, BTreeSet};

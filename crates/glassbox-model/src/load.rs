@@ -298,8 +298,8 @@ fn first_where<const N: usize>(
         .par_chunks(CHUNK)
         .enumerate()
         .find_map_first(|(chunk, elements)| {
-            // Counting has no early exit, so it is many elements at a time.
-            if elements.iter().filter(|element| wrong(**element)).count() == 0 {
+            // No early exit, so that many elements are tested at a time.
+            if !elements.iter().fold(false, |any, element| any | wrong(*element)) {
                 return None;
             }
             elements

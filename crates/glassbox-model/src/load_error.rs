@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use glassbox_kernels::KernelError;
+use glassbox_kernels::{KernelError, MapError};
 use thiserror::Error;
 
 use crate::locate::LocateError;
@@ -23,6 +23,9 @@ pub enum LoadError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A weight file could not be mapped into memory.
+    #[error(transparent)]
+    Map(#[from] MapError),
     /// A folder lacks a file that every model has.
     #[error("{folder}: there is no {file} here; a model folder in Hugging Face layout has one")]
     MissingFile {

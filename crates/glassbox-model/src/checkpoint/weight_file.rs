@@ -1,10 +1,10 @@
 //! One safetensors file: its header, checked against its length before any value is used.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use glassbox_kernels::MappedFile;
 use safetensors::{Dtype, SafeTensorError, tensor::Metadata};
 
-use super::bytes::FileBytes;
 use crate::load_error::LoadError;
 
 /// Bytes before the header: its length.
@@ -13,8 +13,7 @@ const LENGTH_BYTES: usize = 8;
 /// An opened weight file.
 #[derive(Debug)]
 pub(super) struct WeightFile {
-    path: PathBuf,
-    bytes: FileBytes,
+    bytes: MappedFile,
     metadata: Metadata,
     /// Where the tensors' data begins.
     data_start: usize,
@@ -23,15 +22,9 @@ pub(super) struct WeightFile {
 impl WeightFile {
     /// Maps the file and checks its header.
     pub(super) fn open(path: &Path) -> Result<Self, LoadError> {
-        let io = |source| LoadError::Io {
-            path: path.to_path_buf(),
-            action: "open the file",
-            source,
-        };
-        let bytes = FileBytes::open(path).map_err(io)?;
+        let bytes = MappedFile::open(path)?;
         let (data_start, metadata) = read_header(path, bytes.as_bytes())?;
         Ok(Self {
-            path: path.to_path_buf(),
             bytes,
             metadata,
             data_start,
@@ -39,7 +32,7 @@ impl WeightFile {
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.bytes.path()
     }
 
     /// Bytes of the file.
