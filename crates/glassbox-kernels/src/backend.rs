@@ -86,8 +86,8 @@ pub struct AttentionShape {
 
 /// One thresholded feature set to a value by delta: x += (value − f(x)) · decoder, on one row of x.
 ///
-/// f(x) = z if z > threshold else 0, z = (x·in_scale)·encoder + bias, after `relu` when asked for. Any
-/// centring of x has been folded into `bias`.
+/// f(x) = z if z > threshold else 0, z = x·encoder + bias. Any scaling or centring of x has been folded into
+/// `encoder`, `decoder` and `bias`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureDelta {
     /// Row of x to edit.
@@ -443,7 +443,8 @@ pub trait Backend: Clone + Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<()>;
     /// x[rows[i], ..] *= factor. A factor of zero gives zeros, also where x is not finite.
     fn scale_rows(&self, x: &mut Self::Buffer, width: usize, rows: &[u32], factor: f32) -> Result<()>;
-    /// Applies feature deltas (each to its own row) in place on x [_, width].
+    /// Applies feature deltas (each to its own row) in place on x [_, width]. All activations are taken from the
+    /// x given, so several deltas on one row add up and their order doesn't matter.
     fn feature_delta(
         &self,
         x: &mut Self::Buffer,
@@ -452,7 +453,8 @@ pub trait Backend: Clone + Send + Sync + std::fmt::Debug + 'static {
         deltas: &[FeatureDelta],
     ) -> Result<()>;
     /// Backward of [`Backend::feature_delta`]: in place on the gradient d [_, width], with the x from before the edit:
-    /// d −= (decoder·d) · f'(x) · encoder where the feature was active, unchanged elsewhere.
+    /// d −= (decoder·d) · f'(x) · encoder where the feature was active, unchanged elsewhere, all products taken
+    /// from the d given.
     fn feature_delta_backward(
         &self,
         x: &Self::Buffer,
@@ -464,14 +466,16 @@ pub trait Backend: Clone + Send + Sync + std::fmt::Debug + 'static {
 
     // --- selection ----------------------------------------------------------------------------------------
 
-    /// x[i, j] stays where x[i, j] > threshold[j], else 0; x [n, width], threshold [width].
+    /// x[i, j] stays where x[i, j] > threshold[j] or where it is NaN, else 0; x [n, width], threshold [width].
     fn threshold(&self, x: &mut Self::Buffer, n: usize, width: usize, threshold: &Self::Buffer)
     -> Result<()>;
-    /// Keeps the k largest of each row of x [n, width] and zeroes the rest, then max(·, 0). Of equal values the lower index stays.
+    /// Keeps the k largest of each row of x [n, width] and zeroes the rest, then max(·, 0). Of equal values the
+    /// lower index stays; NaN counts as the largest and stays NaN.
     fn keep_top_k(&self, x: &mut Self::Buffer, n: usize, width: usize, k: usize) -> Result<()>;
-    /// The k largest of each row, read back.
+    /// The k largest of each row, read back; min(k, width) entries, NaN first.
     fn top_entries(&self, x: &Self::Buffer, n: usize, width: usize, k: usize) -> Result<Vec<TopEntries>>;
-    /// Log-sum-exp, entropy and argmax of each row of logits [n, width], in one pass, read back.
+    /// Log-sum-exp, entropy and argmax of each row of logits [n, width], in one pass, read back. NaN counts as the
+    /// largest logit and makes the row's statistics NaN; logits of −∞ have probability zero.
     fn vocabulary_statistics(
         &self,
         logits: &Self::Buffer,
