@@ -63,6 +63,13 @@ impl<B: Backend> Dictionary<B> {
     /// [`crate::DictionaryError::Parts`] if they don't fit each other or aren't finite.
     pub fn from_parts(backend: &B, parts: DictionaryParts<'_>) -> Result<Self> {
         parts.check()?;
+        parts.check_matrices()?;
+        Self::from_checked_matrices(backend, parts)
+    }
+
+    /// As [`Dictionary::from_parts`], for matrices that are known to be finite.
+    pub(crate) fn from_checked_matrices(backend: &B, parts: DictionaryParts<'_>) -> Result<Self> {
+        parts.check()?;
         let (features, width) = (parts.description.features, parts.description.width);
         let encoder = parts.encoder.upload(backend, features, width)?;
         let decoder = parts.decoder.upload(backend, features, width)?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use glassbox_kernels::KernelError;
+use glassbox_kernels::{KernelError, MapError};
 use glassbox_model::site::{Site, SiteError};
 use thiserror::Error;
 
@@ -307,6 +307,9 @@ pub enum DictionaryError {
         /// The sites that it has.
         present: String,
     },
+    /// The weights can't be mapped.
+    #[error(transparent)]
+    Map(#[from] MapError),
     /// An operation refused its operands.
     #[error(transparent)]
     Kernel(#[from] KernelError),

@@ -118,10 +118,20 @@ impl StoredMatrix<'_> {
     /// Euclidean length of each row of the matrix [rows, columns].
     pub(crate) fn row_lengths(&self, rows: usize, columns: usize) -> Vec<f64> {
         let mut squares = vec![0.0_f64; rows];
-        scan::<()>(&self.values, |first, values| {
-            for (i, value) in (first..).zip(values) {
-                let row = if self.transposed { i % rows } else { i / columns };
+        let (mut row, mut column) = (0, 0);
+        scan::<()>(&self.values, |_, values| {
+            for value in values {
                 squares[row] += f64::from(*value) * f64::from(*value);
+                let (inner, inner_length, outer) = if self.transposed {
+                    (&mut row, rows, &mut column)
+                } else {
+                    (&mut column, columns, &mut row)
+                };
+                *inner += 1;
+                if *inner == inner_length {
+                    *inner = 0;
+                    *outer += 1;
+                }
             }
             None
         });
@@ -201,7 +211,25 @@ impl DictionaryParts<'_> {
         }
     }
 
-    /// Checks that the parts fit each other and hold finite numbers.
+    /// Checks that the matrices hold finite numbers.
+    ///
+    /// # Errors
+    /// [`DictionaryError::Parts`], naming the place.
+    pub(crate) fn check_matrices(&self) -> Result<()> {
+        let (features, width) = (self.description.features, self.description.width);
+        for (name, matrix) in [("encoder", &self.encoder), ("decoder", &self.decoder)] {
+            if let Some((row, column, value)) = matrix.first_non_finite(features, width) {
+                return Err(DictionaryError::Parts {
+                    what: format!(
+                        "{name} holds {value} for feature {row}, column {column}; expected finite values"
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the parts fit each other and that the vectors hold finite numbers.
     ///
     /// # Errors
     /// [`DictionaryError::Parts`], naming the part.
@@ -229,11 +257,6 @@ impl DictionaryParts<'_> {
             if Some(bytes) != expected.and_then(|count| count.checked_mul(value_size(&matrix.values))) {
                 return wrong(format!(
                     "{name} holds {bytes} bytes, which is not [{features}, {width}]"
-                ));
-            }
-            if let Some((row, column, value)) = matrix.first_non_finite(features, width) {
-                return wrong(format!(
-                    "{name} holds {value} for feature {row}, column {column}; expected finite values"
                 ));
             }
         }

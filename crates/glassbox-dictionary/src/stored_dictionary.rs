@@ -155,22 +155,23 @@ impl StoredDictionary {
         ];
         description.provenance.checksums = checksums;
         let (features, width) = (description.features, description.width);
-        let matrix = |place: MatrixPlace| {
+        let read = |place: MatrixPlace| {
             let shape = if place.transposed {
                 [width, features]
             } else {
                 [features, width]
             };
-            let values = self.weights.tensor(place.tensor, &shape, "")?;
-            self.weights.check_finite(place.tensor, &values, &shape)?;
-            Ok::<_, crate::DictionaryError>(StoredMatrix {
-                values,
-                transposed: place.transposed,
-            })
+            self.weights.tensor(place.tensor, &shape, "")
         };
         let mut parts = DictionaryParts {
-            encoder: matrix(self.encoder)?,
-            decoder: matrix(self.decoder)?,
+            encoder: StoredMatrix {
+                values: read(self.encoder)?,
+                transposed: self.encoder.transposed,
+            },
+            decoder: StoredMatrix {
+                values: read(self.decoder)?,
+                transposed: self.decoder.transposed,
+            },
             description,
             encoder_bias: self.encoder_bias,
             decoder_bias: self.decoder_bias,
@@ -178,7 +179,7 @@ impl StoredDictionary {
             decoder_scale: self.decoder_scale,
         };
         parts.fold(&self.folding);
-        Dictionary::from_parts(backend, parts)
+        Dictionary::from_checked_matrices(backend, parts)
     }
 }
 

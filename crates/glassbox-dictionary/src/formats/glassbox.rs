@@ -128,8 +128,8 @@ impl DictionaryFormat for Glassbox {
             _ => return Err(activation.bad("rule", "relu, top_k or jump_relu")),
         };
         weights.check_names(&names)?;
-        weights.tensor("encoder", &[features, width], "[features, width]")?;
-        weights.tensor("decoder", &[features, width], "[features, width]")?;
+        weights.find("encoder", &[features, width], "[features, width]")?;
+        weights.find("decoder", &[features, width], "[features, width]")?;
         let scale = |tensor| match weights.has(tensor) {
             true => weights.vector(tensor, features, "[features]").map(Some),
             false => Ok(None),

@@ -117,8 +117,8 @@ impl DictionaryFormat for LlamaScope {
             names.push("decoder.bias");
         }
         weights.check_names(&names)?;
-        weights.tensor("encoder.weight", &[features, width], "[d_sae, d_model]")?;
-        weights.tensor("decoder.weight", &[width, features], "[d_model, d_sae]")?;
+        weights.find("encoder.weight", &[features, width], "[d_sae, d_model]")?;
+        weights.find("decoder.weight", &[width, features], "[d_model, d_sae]")?;
         let encoder_bias = weights.vector("encoder.bias", features, "[d_sae]")?;
         let decoder_bias = if use_decoder_bias {
             weights.vector("decoder.bias", width, "[d_model]")?

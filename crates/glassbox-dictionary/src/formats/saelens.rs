@@ -62,8 +62,8 @@ impl DictionaryFormat for SaeLens {
             names.push("scaling_factor");
         }
         weights.check_names(&names)?;
-        weights.tensor("W_enc", &[width, features], "[d_in, d_sae]")?;
-        weights.tensor("W_dec", &[features, width], "[d_sae, d_in]")?;
+        weights.find("W_enc", &[width, features], "[d_in, d_sae]")?;
+        weights.find("W_dec", &[features, width], "[d_sae, d_in]")?;
         let encoder_bias = weights.vector("b_enc", features, "[d_sae]")?;
         let decoder_bias = weights.vector("b_dec", width, "[d_in]")?;
         let rule = match settings.architecture {

@@ -58,6 +58,7 @@ pub fn copy_folder(from: &Path, to: &Path) {
 }
 
 /// Small deterministic pseudo-random numbers with a bell shape.
+#[derive(Debug)]
 pub struct Draws(pub u64);
 
 impl Draws {
