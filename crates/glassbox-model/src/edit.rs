@@ -103,12 +103,16 @@ pub struct RowProgram<B: Backend> {
 
 impl<B: Backend> Default for RowProgram<B> {
     fn default() -> Self {
-        Self { interventions: Vec::new() }
+        Self {
+            interventions: Vec::new(),
+        }
     }
 }
 
 impl<B: Backend> Clone for RowProgram<B> {
     fn clone(&self) -> Self {
-        Self { interventions: self.interventions.clone() }
+        Self {
+            interventions: self.interventions.clone(),
+        }
     }
 }

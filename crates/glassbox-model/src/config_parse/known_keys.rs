@@ -14,7 +14,7 @@ pub enum Accepted {
     OneOf(&'static [&'static str]),
 }
 
-/// A key that needs not be read.
+/// A key that need not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownKey {
     /// Its name.

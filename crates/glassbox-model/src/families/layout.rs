@@ -45,16 +45,16 @@ impl TensorSource {
 pub struct LinearLayout {
     /// The matrix.
     pub weight: TensorSource,
-    /// The bias [out].
+    /// The bias, `[out]`.
     pub bias: Option<TensorSource>,
 }
 
 /// A norm's places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NormLayout {
-    /// [d_model].
+    /// `[d_model]`.
     pub weight: TensorSource,
-    /// [d_model]; layer norm only.
+    /// `[d_model]`; layer norm only.
     pub bias: Option<TensorSource>,
 }
 
