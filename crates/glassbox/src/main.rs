@@ -1,2 +1,54 @@
-//! glassbox.
-fn main() {}
+//! The program `glassbox`: one file per verb in `commands`, no logic beyond wiring.
+
+mod arguments;
+mod assets;
+mod commands;
+mod encoding_figures;
+mod error;
+mod exit_code;
+mod feature_setting;
+mod inspection;
+mod interrupt;
+mod named_model;
+mod output;
+mod progress;
+mod run_summary;
+mod shell;
+mod site_list;
+mod table;
+mod tensor_file;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::arguments::Arguments;
+use crate::error::CliError;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let code = match set_threads(arguments.threads).and_then(|()| commands::run(&arguments)) {
+        Ok(code) => code,
+        Err(error) if output::is_broken_pipe(&error) => exit_code::DONE,
+        Err(error) => {
+            eprintln!("error: {}", error.message());
+            if let Some(hint) = error.hint() {
+                eprintln!("hint: {hint}");
+            }
+            error.exit_code()
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn set_threads(threads: Option<u16>) -> Result<(), CliError> {
+    let Some(threads) = threads else { return Ok(()) };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(usize::from(threads))
+        .build_global()
+        .map_err(|cause| {
+            CliError::usage(format!(
+                "cannot start {threads} threads: {cause}; give --threads a smaller number"
+            ))
+        })
+}

@@ -1,0 +1,230 @@
+//! Every verb and flag, in one place.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::feature_setting::FeatureSetting;
+
+/// A workbench for mechanistic interpretability of language models.
+///
+/// Finds which features of a model causally drive a behaviour, how they act on one another from layer to layer, and
+/// which words they control, with the controls that show the findings are not artefacts.
+#[derive(Debug, Parser)]
+#[command(name = "glassbox", version, propagate_version = true)]
+#[command(
+    after_help = "Start with: glassbox demo\n\nExit codes: 0 done; 1 the science failed a stated check; 2 bad \
+                        input or usage; 3 interrupted or partial, continue with --resume."
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Threads to compute with; all processors by default. Results do not depend on it.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// No progress and no notes on stderr; errors still appear.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the whole chain on the shipped model and write a report, in minutes.
+    #[command(after_help = "Example: glassbox demo --out my-demo")]
+    Demo(DemoArguments),
+    /// Run all stages of a scenario file, resumable.
+    #[command(
+        after_help = "Examples:\n  glassbox run scenario.toml --out runs/first --dry-run\n  glassbox run \
+                            scenario.toml --out runs/first --pilot 3\n  glassbox run scenario.toml --out runs/first --resume"
+    )]
+    Run(RunArguments),
+    /// Say what a checkpoint, a dictionary, a run directory or a table holds, and whether it is usable.
+    #[command(after_help = "Example: glassbox inspect runs/first")]
+    Inspect(InspectArguments),
+    /// Generate text from a model.
+    #[command(
+        after_help = "Example: glassbox generate --model DIR --prompt 'Once upon a time' --greedy --max-new-tokens 40"
+    )]
+    Generate(GenerateArguments),
+    /// Write the values at chosen sites of one forward pass, and the logits, to a safetensors file.
+    #[command(
+        after_help = "Example: glassbox trace --model DIR --prompt 'Hello' --sites 'blocks.*.hook_resid_post' --out t.safetensors"
+    )]
+    Trace(TraceArguments),
+    /// Encode and reconstruct activations with a dictionary.
+    #[command(
+        after_help = "Example: glassbox encode --dictionary DIR --input x.safetensors --out features.safetensors"
+    )]
+    Encode(EncodeArguments),
+    /// Write the HTML report of a run again.
+    #[command(after_help = "Example: glassbox report runs/first")]
+    Report(ReportArguments),
+}
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// Folder for the run; the shipped model is unpacked into it as well.
+    #[arg(long, value_name = "DIR", default_value = "glassbox-demo")]
+    pub out: PathBuf,
+    /// Continue an interrupted demo in the same folder.
+    #[arg(long)]
+    pub resume: bool,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// The scenario file (TOML).
+    pub config: PathBuf,
+    /// Folder for the run.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Continue an interrupted run; what is complete is not done again.
+    #[arg(long)]
+    pub resume: bool,
+    /// Print the plan with trials, memory, disk and time, and run nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Run the first N selected features only, and print time, memory and disk for the whole.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub pilot: Option<usize>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArguments {
+    /// A model folder or hub id, a dictionary folder, a run directory, a Parquet or a safetensors file.
+    pub path: PathBuf,
+    /// Rows of a table to show.
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub rows: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArguments {
+    /// Model folder, or hub id in the local Hugging Face cache.
+    #[arg(long, value_name = "DIR|ID")]
+    pub model: String,
+    /// Text to continue; empty starts from the beginning-of-sequence token.
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    pub prompt: String,
+    /// Always take the likeliest token.
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "seed"])]
+    pub greedy: bool,
+    /// New tokens at most.
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = at_least_one)]
+    pub max_new_tokens: usize,
+    /// Softmax temperature; below 1 sharpens, 0 is greedy.
+    #[arg(long, default_value_t = 1.0)]
+    pub temperature: f32,
+    /// Sample among the k likeliest tokens only; 0 is all.
+    #[arg(long, default_value_t = 0)]
+    pub top_k: usize,
+    /// Sample among the smallest set of tokens that holds this probability.
+    #[arg(long, default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Seed of the random numbers.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Completions to draw; trial i of a seed is always the same.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub trials: u32,
+    /// Stop when the completion holds this text; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Dictionaries for --set: one dictionary folder, or a folder of them.
+    #[arg(long, value_name = "DIR", requires = "set")]
+    pub dictionaries: Option<PathBuf>,
+    /// Set a feature at the last prompt position and every generated one, by delta: L25-10096=3.5. May be given several times.
+    #[arg(long, value_name = "FEATURE=VALUE", requires = "dictionaries")]
+    pub set: Vec<FeatureSetting>,
+    /// Print the prompt before the completion.
+    #[arg(long)]
+    pub echo: bool,
+    /// Print JSON: token ids, stop reason, text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `trace`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("input").required(true).args(["prompt", "tokens"]))]
+pub struct TraceArguments {
+    /// Model folder, or hub id in the local Hugging Face cache.
+    #[arg(long, value_name = "DIR|ID")]
+    pub model: String,
+    /// Text. The beginning-of-sequence token is put in front where the family's models are trained with it.
+    #[arg(long, allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// Token ids instead of text, taken as they are.
+    #[arg(long, value_delimiter = ',', value_name = "ID,ID,…")]
+    pub tokens: Option<Vec<u32>>,
+    /// Sites to write: TransformerLens names, with * and ? as wildcards, separated by commas.
+    #[arg(long, value_name = "GLOB,…")]
+    pub sites: String,
+    /// File to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print names and shapes as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `encode`.
+#[derive(Debug, Args)]
+pub struct EncodeArguments {
+    /// Dictionary folder.
+    #[arg(long, value_name = "DIR")]
+    pub dictionary: PathBuf,
+    /// Safetensors file with a tensor `x` [n, d].
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+    /// File to write: `features` [n, F] and `reconstruction` [n, d].
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print figures as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// The run directory.
+    pub run: PathBuf,
+    /// Print the path as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("expected a whole number".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+}

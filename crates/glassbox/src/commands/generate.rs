@@ -1,0 +1,146 @@
+//! `generate`: text from a model, with features set where asked.
+
+use std::io::IsTerminal as _;
+
+use glassbox_kernels::CpuBackend;
+use glassbox_model::forward::{SiteView, SiteVisitor};
+use glassbox_model::forward_error::VisitError;
+use glassbox_model::generate::{
+    ChosenToken, Generated, GenerationObserver, GenerationRequest, Prompts, StopReason,
+};
+use glassbox_model::random::RandomKey;
+use glassbox_model::sampling::{RandomSampling, Sampling};
+use glassbox_model::site::Site;
+use glassbox_model::tokenizer::{TextStream, Tokenizer};
+use serde_json::{Value, json};
+
+use crate::arguments::GenerateArguments;
+use crate::error::CliError;
+use crate::exit_code;
+use crate::feature_setting;
+use crate::named_model::NamedModel;
+use crate::output::{print, print_json};
+
+/// Generates the trials that the flags ask for.
+///
+/// # Errors
+/// A [`CliError`] if the model, the prompt, a flag or a feature cannot be used.
+pub fn generate(arguments: &GenerateArguments) -> Result<u8, CliError> {
+    let named = NamedModel::open(&arguments.model)?;
+    let model = &named.model;
+    let tokenizer = named.tokenizer()?;
+    let prompt = named.prompt_tokens(&arguments.prompt)?;
+    let program = match &arguments.dictionaries {
+        Some(folder) => Some(feature_setting::compile(&arguments.set, folder, &named)?),
+        None => None,
+    };
+    let prompts = vec![prompt.clone(); arguments.trials as usize];
+    let keys: Vec<RandomKey> = (0..u64::from(arguments.trials))
+        .map(|trial| RandomKey {
+            run_seed: arguments.seed,
+            prompt: 0,
+            trial,
+        })
+        .collect();
+    let mut request = GenerationRequest::new(Prompts::Own(&prompts), arguments.max_new_tokens)
+        .sampling(sampling(arguments), &keys)
+        .text(tokenizer)
+        .stop_strings(&arguments.stop);
+    if let Some(program) = &program {
+        request = request.program(program);
+    }
+    let streams = arguments.trials == 1 && !arguments.json && std::io::stdout().is_terminal();
+    if streams {
+        if arguments.echo {
+            print(&arguments.prompt)?;
+        }
+        let mut printer = Printer {
+            text: tokenizer.stream_after(&prompt)?,
+        };
+        model.generate(&mut model.workspace(), request.observer(&mut printer))?;
+        print(&format!("{}\n", printer.text.finish()))?;
+        return Ok(exit_code::DONE);
+    }
+    let generated = model.generate(&mut model.workspace(), request)?;
+    let mut trials = Vec::new();
+    for generated in &generated {
+        let text = completion(tokenizer, &prompt, &generated.tokens)?;
+        if arguments.json {
+            trials.push(described(trials.len(), generated, &text, arguments));
+        } else {
+            let before = if arguments.echo {
+                arguments.prompt.as_str()
+            } else {
+                ""
+            };
+            print(&format!("{before}{text}\n"))?;
+        }
+    }
+    if arguments.json {
+        print_json(&json!({ "prompt": arguments.prompt, "prompt_token_ids": prompt, "trials": trials }))?;
+    }
+    Ok(exit_code::DONE)
+}
+
+fn sampling(arguments: &GenerateArguments) -> Sampling {
+    if arguments.greedy || arguments.temperature == 0.0 {
+        return Sampling::Greedy;
+    }
+    Sampling::Random(RandomSampling {
+        temperature: arguments.temperature,
+        top_k: (arguments.top_k > 0).then_some(arguments.top_k),
+        top_p: (arguments.top_p < 1.0).then_some(arguments.top_p),
+    })
+}
+
+/// The text of generated tokens as it follows the prompt.
+fn completion(tokenizer: &Tokenizer, prompt: &[u32], tokens: &[u32]) -> Result<String, CliError> {
+    let mut stream = tokenizer.stream_after(prompt)?;
+    let mut text = String::new();
+    for token in tokens {
+        text.push_str(&stream.push(*token)?);
+    }
+    text.push_str(&stream.finish());
+    Ok(text)
+}
+
+fn described(trial: usize, generated: &Generated, text: &str, arguments: &GenerateArguments) -> Value {
+    let (reason, stop_string) = match generated.stop {
+        StopReason::EndOfSequence => ("end_of_sequence", None),
+        StopReason::StopString(index) => ("stop_string", arguments.stop.get(index)),
+        StopReason::Rule => ("rule", None),
+        StopReason::MaxNewTokens => ("max_new_tokens", None),
+        StopReason::ContextFull => ("context_full", None),
+    };
+    json!({
+        "trial": trial,
+        "token_ids": generated.tokens,
+        "text": text,
+        "stop_reason": reason,
+        "stop_string": stop_string,
+    })
+}
+
+/// Prints the text of a single row as it comes.
+struct Printer<'a> {
+    text: TextStream<'a>,
+}
+
+impl SiteVisitor<CpuBackend> for Printer<'_> {
+    fn wants(&self, _site: Site) -> bool {
+        false
+    }
+
+    fn visit(&mut self, _backend: &CpuBackend, _view: &SiteView<'_, CpuBackend>) -> Result<(), VisitError> {
+        Ok(())
+    }
+}
+
+impl GenerationObserver<CpuBackend> for Printer<'_> {
+    fn chosen(&mut self, _step: usize, tokens: &[ChosenToken]) -> Result<(), VisitError> {
+        for chosen in tokens {
+            print(&self.text.push(chosen.token)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,28 @@
+//! One file per verb.
+
+mod demo;
+mod encode;
+mod generate;
+mod inspect;
+mod report;
+mod run;
+mod trace;
+
+use crate::arguments::{Arguments, Verb};
+use crate::error::CliError;
+
+/// Does what was asked for, and returns the exit code.
+///
+/// # Errors
+/// Whatever kept it from being done.
+pub fn run(arguments: &Arguments) -> Result<u8, CliError> {
+    match &arguments.verb {
+        Verb::Demo(verb) => demo::demo(verb, arguments.quiet),
+        Verb::Run(verb) => run::run(verb, arguments.quiet),
+        Verb::Inspect(verb) => inspect::inspect(verb),
+        Verb::Generate(verb) => generate::generate(verb),
+        Verb::Trace(verb) => trace::trace(verb),
+        Verb::Encode(verb) => encode::encode(verb),
+        Verb::Report(verb) => report::report(verb),
+    }
+}

@@ -1,0 +1,29 @@
+//! `report`: the HTML page of a run, again.
+
+use glassbox_report::write_report;
+use serde_json::json;
+
+use crate::arguments::ReportArguments;
+use crate::error::CliError;
+use crate::exit_code;
+use crate::output::{print, print_json};
+
+/// Writes the report and prints where it lies.
+///
+/// # Errors
+/// A [`CliError`] if the folder is no run, a table is damaged, or the report cannot be written.
+pub fn report(arguments: &ReportArguments) -> Result<u8, CliError> {
+    let summary = write_report(&arguments.run)?;
+    if arguments.json {
+        print_json(&json!({
+            "report": summary.path,
+            "bytes": summary.bytes,
+            "headline": summary.headline,
+            "failed_checks": summary.failed_checks,
+            "missing_sections": summary.missing_sections,
+        }))?;
+    } else {
+        print(&format!("{}\n", summary.path.display()))?;
+    }
+    Ok(exit_code::DONE)
+}
