@@ -154,6 +154,10 @@ impl Place<'_> {
             p: None,
             p_fisher: None,
             q: None,
+            unknown_1: None,
+            unknown_2: None,
+            effect_known: None,
+            p_known: None,
         }
     }
 
@@ -171,6 +175,10 @@ impl Place<'_> {
             pairs_lost: Some(rate.lost),
             p: Some(rate.p),
             p_fisher: Some(rate.p_fisher),
+            unknown_1: Some(rate.unknown.0),
+            unknown_2: Some(rate.unknown.1),
+            effect_known: rate.known.map(|(effect, _)| effect),
+            p_known: rate.known.map(|(_, p)| p),
             ..self.row(TARGET_RATE, "mcnemar_exact")
         }
     }

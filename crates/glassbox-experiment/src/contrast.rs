@@ -31,6 +31,10 @@ pub struct RateContrast {
     pub p: f64,
     /// Fisher's exact two-sided p value of the unpaired counts.
     pub p_fisher: f64,
+    /// Share of trials with an unknown outcome, first and second treatment.
+    pub unknown: (f64, f64),
+    /// Effect and exact p value among pairs in which both outcomes are known; missing without such pairs.
+    pub known: Option<(f64, f64)>,
 }
 
 /// Tests the target rate of paired trials; `None` without pairs. Unknown outcomes count as not the target.
@@ -43,11 +47,21 @@ pub fn rate_contrast(pairs: &[Pair<'_>]) -> Result<Option<RateContrast>, Experim
     }
     let first: Vec<bool> = pairs.iter().map(|pair| pair.first.target).collect();
     let second: Vec<bool> = pairs.iter().map(|pair| pair.second.target).collect();
-    rate_contrast_of(&PairedTable::from_outcomes(&second, &first)?)
-}
-
-/// [`rate_contrast`] from counts; the table's first member is the *second* treatment.
-pub(crate) fn rate_contrast_of(table: &PairedTable) -> Result<Option<RateContrast>, ExperimentError> {
+    let unknown = |known: fn(&Pair<'_>) -> bool| {
+        pairs.iter().filter(|pair| !known(pair)).count() as f64 / pairs.len() as f64
+    };
+    let unknown = (
+        unknown(|pair| pair.first.known),
+        unknown(|pair| pair.second.known),
+    );
+    let (first_known, second_known): (Vec<bool>, Vec<bool>) = pairs
+        .iter()
+        .filter(|pair| pair.first.known && pair.second.known)
+        .map(|pair| (pair.first.target, pair.second.target))
+        .unzip();
+    let known = PairedTable::from_outcomes(&second_known, &first_known)?;
+    // The statistics take the second treatment first, so that estimates are second minus first.
+    let table = &PairedTable::from_outcomes(&second, &first)?;
     let confidence = Confidence::new(0.95)?;
     let Ok(difference) = paired_risk_difference(table, confidence) else {
         return Ok(None);
@@ -68,6 +82,10 @@ pub(crate) fn rate_contrast_of(table: &PairedTable) -> Result<Option<RateContras
         lost: count(table.only_second()),
         p: mcnemar_test(table).exact.p,
         p_fisher: fisher_exact(&unpaired).p,
+        unknown,
+        known: paired_risk_difference(&known, confidence)
+            .ok()
+            .map(|difference| (difference.estimate, mcnemar_test(&known).exact.p)),
     }))
 }
 

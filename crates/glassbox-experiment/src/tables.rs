@@ -163,6 +163,14 @@ table! {
         pub p_fisher: Option<f64>,
         /// Benjamini–Hochberg q value over all tests of selected features; missing for controls and reconstruction.
         pub q: Option<f64>,
+        /// Share of the first trials whose outcome the parser could not read, for rates.
+        pub unknown_1: Option<f64>,
+        /// Share of the second trials whose outcome the parser could not read, for rates.
+        pub unknown_2: Option<f64>,
+        /// Effect among pairs in which both outcomes could be read, for rates.
+        pub effect_known: Option<f64>,
+        /// Exact McNemar p value among those pairs.
+        pub p_known: Option<f64>,
     }
 }
 
@@ -199,6 +207,12 @@ table! {
         pub shared_shift: f64,
         /// Exact McNemar p value of both values' pooled trials against baseline.
         pub shared_shift_p: Option<f64>,
+        /// Share of trials under values A and B whose outcome the parser could not read.
+        pub unknown_share: f64,
+        /// Effect among pairs in which both outcomes could be read; missing without such pairs.
+        pub effect_known: Option<f64>,
+        /// Exact McNemar p value among those pairs.
+        pub p_known: Option<f64>,
         /// Smallest |effect| that this many pairs would have found with power 0.8 at alpha 0.05, at the discordance seen.
         pub detectable_effect: Option<f64>,
         /// `raises_target`, `lowers_target` or `undecided`: the direction from value A to value B.

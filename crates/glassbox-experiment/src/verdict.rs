@@ -92,6 +92,10 @@ fn verdict(
     let shared_shift_p = shared_shift_p(feature, index, seed)?;
     let detectable = detectable_effect(value)?;
     let shared_shift = f64::midpoint(shift_a, shift_b);
+    let unknown_share = f64::midpoint(
+        value.unknown_1.unwrap_or_default(),
+        value.unknown_2.unwrap_or_default(),
+    );
     let figures = Figures {
         effect,
         ci: (ci_low, ci_high),
@@ -101,6 +105,9 @@ fn verdict(
         shift_b,
         shared_shift_p,
         detectable,
+        shared_shift,
+        unknown_share,
+        known: value.effect_known.zip(value.p_known),
     };
     let (verdict, words) = figures.judge(settings, outcome);
     Ok(VerdictRow {
@@ -119,6 +126,9 @@ fn verdict(
         shift_b,
         shared_shift,
         shared_shift_p,
+        unknown_share,
+        effect_known: value.effect_known,
+        p_known: value.p_known,
         detectable_effect: detectable,
         direction: direction(ci_low, ci_high).to_owned(),
         verdict: verdict.to_owned(),
@@ -189,35 +199,16 @@ struct Figures {
     shift_b: f64,
     shared_shift_p: Option<f64>,
     detectable: Option<f64>,
+    shared_shift: f64,
+    unknown_share: f64,
+    known: Option<(f64, f64)>,
 }
 
 impl Figures {
     fn judge(&self, settings: &CausalSettings, outcome: &str) -> (&'static str, String) {
-        let points = |x: f64| format!("{:+.1}", 100.0 * x);
         let range = format!("{} to {}", points(self.ci.0), points(self.ci.1));
-        let values_differ = self.q < settings.alpha;
-        let beyond_controls = self
-            .percentile
-            .is_none_or(|found| found >= settings.control_percentile);
-        if values_differ && beyond_controls {
-            let controls = self.percentile.map_or_else(
-                || "no random-feature controls were run, so nothing shows that another direction would do less".into(),
-                |found| format!("a larger effect than {found:.0} % of random features moved equally far"),
-            );
-            let words = format!(
-                "Value B against value A changes the {outcome} rate by {} points (95 % interval {range}), {controls}.",
-                points(self.effect)
-            );
-            return ("specific_effect", words);
-        }
-        if values_differ {
-            let words = format!(
-                "Value B against value A changes the {outcome} rate by {} points ({range}), but random features moved \
-                 equally far do as much (percentile {:.0}): the size of the step may be the cause, not the feature.",
-                points(self.effect),
-                self.percentile.unwrap_or_default()
-            );
-            return ("cannot_tell", words);
+        if self.q < settings.alpha {
+            return self.judge_difference(settings, outcome);
         }
         if self.shared_shift_p.is_some_and(|p| p < settings.alpha) && self.shift_a * self.shift_b > 0.0 {
             let words = format!(
@@ -249,4 +240,62 @@ impl Figures {
         );
         ("cannot_tell", words)
     }
+
+    /// The values differ: by the feature's doing, or by something that a control explains?
+    fn judge_difference(&self, settings: &CausalSettings, outcome: &str) -> (&'static str, String) {
+        let change = format!(
+            "Value B against value A changes the {outcome} rate by {} points (95 % interval {} to {})",
+            points(self.effect),
+            points(self.ci.0),
+            points(self.ci.1)
+        );
+        if let Some(percentile) = self
+            .percentile
+            .filter(|found| *found < settings.control_percentile)
+        {
+            let words = format!(
+                "{change}, but random features moved equally far do as much (percentile {percentile:.0}): the size of \
+                 the step may be the cause, not the feature."
+            );
+            return ("cannot_tell", words);
+        }
+        let readable = self
+            .known
+            .is_some_and(|(effect, p)| p < settings.alpha && effect.signum() == self.effect.signum());
+        let unreadable = 100.0 * self.unknown_share;
+        if !readable {
+            let words = format!(
+                "{change}, but {unreadable:.0} % of these trials have no readable outcome, and among pairs with two \
+                 readable outcomes the difference does not hold: the values may break the text, not the decision."
+            );
+            return ("cannot_tell", words);
+        }
+        let controls = self.percentile.map_or_else(
+            || {
+                "no random-feature controls were run, so nothing shows that another direction would do less"
+                    .into()
+            },
+            |found| format!("more than {found:.0} % of random features moved equally far do"),
+        );
+        let mut words = format!("{change}, {controls}.");
+        if self.shared_shift.abs() > self.effect.abs() {
+            words.push_str(&format!(
+                " Both values together shift the rate by {} points against baseline, more than they differ.",
+                points(self.shared_shift)
+            ));
+        }
+        if let Some((effect, _)) = self.known.filter(|_| self.unknown_share > 0.05) {
+            words.push_str(&format!(
+                " {unreadable:.0} % of these trials have no readable outcome; among pairs with two readable outcomes \
+                 the change is {} points.",
+                points(effect)
+            ));
+        }
+        ("specific_effect", words)
+    }
+}
+
+/// A difference of rates in percentage points, with its sign.
+fn points(difference: f64) -> String {
+    format!("{:+.1}", 100.0 * difference)
 }

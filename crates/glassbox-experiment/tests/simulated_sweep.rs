@@ -25,7 +25,8 @@ struct World {
     trials: Vec<TrialRow>,
 }
 
-/// Feature 0 has a specific effect of 30 points; feature 1 shifts both values by −30 points; the rest do nothing. Pairs share
+/// Feature 0 has a specific effect of 30 points; feature 1 shifts both values by −30 points; feature 2's value B makes half of
+/// the texts unreadable and changes no decision; the rest do nothing. Pairs share
 /// their random number, as real trials do.
 fn simulate(salt: &str, effects: bool) -> World {
     let prompts: Vec<Prompt> = (0..20)
@@ -73,6 +74,10 @@ fn simulate(salt: &str, effects: bool) -> World {
             // A tenth of the trials draw anew, as after a token that differs.
             let draw = if own < 0.1 { own * 10.0 } else { common };
             let stops = draw < 0.5 + shift;
+            let unreadable = effects
+                && row.feature == Some(2)
+                && row.arm == "value_b"
+                && uniform(&[salt, "u", &row.prompt_id, &trial]) < 0.5;
             let text = if row.arm == "value_b" && row.feature == Some(0) && effects && own < 0.6 {
                 "I want it all back. $10"
             } else {
@@ -92,8 +97,15 @@ fn simulate(salt: &str, effects: bool) -> World {
                 text: text.into(),
                 token_ids: vec![1],
                 stop_reason: "end".into(),
-                outcome: if stops { "stop" } else { "go" }.into(),
-                amount: (!stops).then_some(5.0 + 10.0 * own),
+                outcome: if unreadable {
+                    "unknown"
+                } else if stops {
+                    "stop"
+                } else {
+                    "go"
+                }
+                .into(),
+                amount: (!stops && !unreadable).then_some(5.0 + 10.0 * own),
                 parser: "test@1".into(),
                 parser_hash: "0".into(),
                 top_logit_ids: Vec::new(),
@@ -143,7 +155,13 @@ fn true_effects_shared_shifts_and_nothing_are_told_apart() {
     let shared = &verdicts[1];
     assert_eq!(shared.verdict, "shared_shift_only", "{shared:?}");
     assert!(shared.shared_shift < -0.2);
-    let false_specific = verdicts[2..]
+    let unreadable = &verdicts[2];
+    assert_eq!(unreadable.verdict, "cannot_tell", "{unreadable:?}");
+    assert!(
+        unreadable.q < 0.05 && unreadable.words.contains("no readable outcome"),
+        "{unreadable:?}"
+    );
+    let false_specific = verdicts[3..]
         .iter()
         .filter(|row| row.verdict == "specific_effect")
         .count();
