@@ -215,17 +215,8 @@ impl Settings {
 
     /// The factors on feature values that finetuning before version 6 learned.
     fn scaling_factor(&self, config: &ConfigFile, weights: &WeightsFile) -> Result<Option<Vec<f32>>> {
-        if !self.flat || !weights.has("scaling_factor") {
-            return if self.finetuned {
-                Err(DictionaryError::MissingTensor {
-                    path: weights.path().to_path_buf(),
-                    tensor: "scaling_factor".to_owned(),
-                    expected: "[d_sae], which finetuning_scaling_factor asks for,".to_owned(),
-                    present: "no such tensor".to_owned(),
-                })
-            } else {
-                Ok(None)
-            };
+        if !self.finetuned && !weights.has("scaling_factor") {
+            return Ok(None);
         }
         let factor = weights.vector("scaling_factor", self.features, "[d_sae]")?;
         if self.finetuned {
