@@ -183,6 +183,21 @@ impl SiteAxes {
             }
     }
 
+    /// Batch row, position and element within the position's values (the key, for scores and patterns) of the value at
+    /// `index`, in a pass of `queries` positions per row that see `keys` slots.
+    #[must_use]
+    pub fn place(self, index: usize, queries: usize, keys: usize) -> (usize, usize, usize) {
+        match self {
+            Self::Rows { width } => (index / width / queries, index / width % queries, index % width),
+            Self::Heads { heads, width } => Self::Rows { width: heads * width }.place(index, queries, keys),
+            Self::Attention { heads } => (
+                index / keys / queries / heads,
+                index / keys % queries,
+                index % keys,
+            ),
+        }
+    }
+
     /// Heads, if the site has a head axis.
     #[must_use]
     pub fn heads(self) -> Option<usize> {

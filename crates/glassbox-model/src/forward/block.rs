@@ -5,7 +5,8 @@ use glassbox_kernels::backend::NormKind;
 
 use crate::cache::LayerSlots;
 use crate::forward::hooks::Hooks;
-use crate::forward::workspace::{Buffers, RotaryBuffers, grow};
+use crate::forward::rotary_tables::RotaryTables;
+use crate::forward::workspace::{Buffers, grow};
 use crate::forward_error::ForwardError;
 use crate::model::Model;
 use crate::site::{Norm, Site};
@@ -17,7 +18,7 @@ pub(super) fn decoder_block<B: Backend>(
     model: &Model<B>,
     l: usize,
     buffers: &mut Buffers<B>,
-    rotary: Option<&RotaryBuffers<B>>,
+    rotary: Option<&RotaryTables<B>>,
     cache: Option<LayerSlots<'_, B>>,
     hooks: &mut Hooks<'_, B>,
 ) -> Result<(), ForwardError> {
@@ -91,7 +92,7 @@ fn attention<B: Backend>(
     l: usize,
     weights: &BlockWeights<B>,
     buffers: &mut Buffers<B>,
-    rotary: Option<&RotaryBuffers<B>>,
+    rotary: Option<&RotaryTables<B>>,
     cache: Option<LayerSlots<'_, B>>,
     hooks: &mut Hooks<'_, B>,
 ) -> Result<(), ForwardError> {
@@ -134,32 +135,10 @@ fn attention<B: Backend>(
         value,
     )?;
     hooks.at(Site::Value(layer), value)?;
-    if let Some(table) = rotary {
-        let (width, pairs, positions) = (config.d_head, table.pairs(), layout.position_ids());
-        let (cos, sin) = (&table.cos, &table.sin);
-        backend.rotary(
-            query,
-            rows,
-            config.n_heads,
-            width,
-            cos,
-            sin,
-            pairs,
-            positions,
-            false,
-        )?;
+    if let Some(tables) = rotary {
+        tables.turn(backend, query, config.n_heads, config.d_head, layout, false)?;
         hooks.at(Site::RotaryQuery(layer), query)?;
-        backend.rotary(
-            key,
-            rows,
-            config.n_kv_heads,
-            width,
-            cos,
-            sin,
-            pairs,
-            positions,
-            false,
-        )?;
+        tables.turn(backend, key, config.n_kv_heads, config.d_head, layout, false)?;
         hooks.at(Site::RotaryKey(layer), key)?;
     }
 

@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::forward::hooks::{SiteView, SiteVisitor};
 use crate::forward::layout::PassLayout;
 use crate::forward_error::{ForwardError, VisitError};
-use crate::site::{Site, SiteAxes};
+use crate::site::Site;
 
 /// Ends the pass: what was looked for is found.
 #[derive(Debug, Error)]
@@ -35,29 +35,12 @@ impl<B: Backend> SiteVisitor<B> for NonFiniteFinder {
         let values = view.read(backend)?;
         // Masked scores are −inf by intent.
         let masked = matches!(view.site, Site::AttentionScores(_));
-        let wrong = |x: &f32| !x.is_finite() && !(masked && *x == f32::NEG_INFINITY);
-        let Some(index) = values.iter().position(wrong) else {
+        let right = |x: &f32| x.is_finite() || (masked && *x == f32::NEG_INFINITY);
+        let Some(index) = values.iter().position(|x| !right(x)) else {
             return Ok(());
         };
         let layout = view.layout;
-        let (row, query, element) = match view.axes {
-            SiteAxes::Rows { .. } | SiteAxes::Heads { .. } => {
-                let width = values.len() / (layout.batch() * layout.queries());
-                (
-                    index / width / layout.queries(),
-                    index / width % layout.queries(),
-                    index % width,
-                )
-            }
-            SiteAxes::Attention { heads } => {
-                let place = index / layout.keys();
-                (
-                    place / layout.queries() / heads,
-                    place % layout.queries(),
-                    index % layout.keys(),
-                )
-            }
-        };
+        let (row, query, element) = view.axes.place(index, layout.queries(), layout.keys());
         let place = view.site.to_string();
         self.found = Some(non_finite(place, layout, row, query, element, values[index]));
         Err(Box::new(Found))

@@ -8,12 +8,14 @@ mod hooks;
 mod layout;
 mod pass;
 mod request;
+mod rotary_tables;
 mod workspace;
 
-pub(crate) use hooks::Hooks;
 pub use hooks::{SiteView, SiteVisitor};
 pub use layout::PassLayout;
 pub(crate) use pass::PassExtras;
+pub(crate) use request::PassProgram;
 pub use request::{ForwardOutput, ForwardRequest, LogitPosition, LogitPositions, Logits, Residual, Start};
+pub(crate) use rotary_tables::RotaryTables;
 pub use workspace::Workspace;
-pub(crate) use workspace::{RotaryBuffers, grow};
+pub(crate) use workspace::grow;

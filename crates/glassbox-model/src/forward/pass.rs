@@ -9,8 +9,10 @@ use crate::forward::block::{decoder_block, norm};
 use crate::forward::check;
 use crate::forward::diagnose::{NonFiniteFinder, non_finite};
 use crate::forward::hooks::{Hooks, SiteVisitor};
+use crate::forward::layout::PassLayout;
 use crate::forward::request::{ForwardOutput, ForwardRequest, Logits, PassProgram, Residual, Start};
-use crate::forward::workspace::{Buffers, RotaryBuffers, Workspace, grow};
+use crate::forward::rotary_tables::RotaryTables;
+use crate::forward::workspace::{Buffers, Workspace, grow};
 use crate::forward_error::ForwardError;
 use crate::gradient::EditLog;
 use crate::model::Model;
@@ -140,7 +142,7 @@ impl<B: Backend> Model<B> {
             PassProgram::None | PassProgram::Whole(_) => whole.as_mut(),
         };
 
-        workspace.reserve(self)?;
+        workspace.reserve(self);
         let Workspace {
             layout,
             buffers,
@@ -181,14 +183,12 @@ impl<B: Backend> Model<B> {
             hooks.visitors = [Some(&mut finder), None, None];
             hooks.edit_log = None;
             let outcome = pass.compute(&mut hooks);
-            drop(hooks);
             return Err(match (finder.into_found(), outcome) {
                 (Some(found), _) => found,
                 (None, Err(error)) => error,
                 (None, Ok(())) => non_finite,
             });
         }
-        drop(hooks);
         if let Some(cache) = cache {
             cache.commit(workspace.layout.first_key(), batch.width(), &layers);
         }
@@ -213,7 +213,7 @@ impl<B: Backend> Model<B> {
 struct Pass<'a, B: Backend> {
     model: &'a Model<B>,
     buffers: &'a mut Buffers<B>,
-    rotary: Option<&'a RotaryBuffers<B>>,
+    rotary: Option<&'a RotaryTables<B>>,
     cache: Option<&'a mut KvCache<B>>,
     ids: &'a [u32],
     start: Start<'a, B>,
@@ -325,10 +325,7 @@ impl<B: Backend> Pass<'_, B> {
     }
 
     /// An error for the first logit (or, without logits, the first value of the residual stream) that is not finite.
-    fn first_non_finite(
-        &self,
-        layout: &crate::forward::PassLayout,
-    ) -> Result<Option<ForwardError>, ForwardError> {
+    fn first_non_finite(&self, layout: &PassLayout) -> Result<Option<ForwardError>, ForwardError> {
         let (config, backend) = (self.model.config(), self.model.backend());
         let (place, buffer, rows, width) = if self.logit_rows.is_empty() {
             (

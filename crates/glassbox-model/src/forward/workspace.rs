@@ -4,23 +4,8 @@ use glassbox_kernels::Backend;
 
 use crate::forward::layout::PassLayout;
 use crate::forward::request::LogitPosition;
-use crate::forward_error::ForwardError;
+use crate::forward::rotary_tables::RotaryTables;
 use crate::model::Model;
-use crate::rotary::RotaryTable;
-
-/// Cosines and sines on the device, for as many positions as a pass has needed so far.
-#[derive(Debug)]
-pub(crate) struct RotaryBuffers<B: Backend> {
-    table: RotaryTable,
-    pub(crate) cos: B::Buffer,
-    pub(crate) sin: B::Buffer,
-}
-
-impl<B: Backend> RotaryBuffers<B> {
-    pub(crate) fn pairs(&self) -> usize {
-        self.table.pairs()
-    }
-}
 
 /// Values of one pass. Each buffer holds at least what its comment says.
 #[derive(Debug)]
@@ -60,7 +45,7 @@ pub(crate) struct Buffers<B: Backend> {
 pub struct Workspace<B: Backend> {
     pub(crate) layout: PassLayout,
     pub(crate) buffers: Buffers<B>,
-    pub(crate) rotary: Option<RotaryBuffers<B>>,
+    pub(crate) rotary: Option<RotaryTables<B>>,
     /// Rows of the residual whose logits are wanted.
     pub(crate) logit_rows: Vec<u32>,
     pub(crate) logit_positions: Vec<LogitPosition>,
@@ -87,11 +72,7 @@ impl<B: Backend> Workspace<B> {
                 chosen: empty(),
                 logits: empty(),
             },
-            rotary: RotaryTable::new(model.config()).map(|table| RotaryBuffers {
-                table,
-                cos: empty(),
-                sin: empty(),
-            }),
+            rotary: RotaryTables::new(model),
             logit_rows: Vec::new(),
             logit_positions: Vec::new(),
         }
@@ -123,7 +104,7 @@ impl<B: Backend> Workspace<B> {
     }
 
     /// Makes room for the pass in `layout`.
-    pub(crate) fn reserve(&mut self, model: &Model<B>) -> Result<(), ForwardError> {
+    pub(crate) fn reserve(&mut self, model: &Model<B>) {
         let (config, backend) = (model.config(), model.backend());
         let rows = self.layout.rows();
         let buffers = &mut self.buffers;
@@ -142,24 +123,8 @@ impl<B: Backend> Workspace<B> {
         }
         grow(backend, &mut buffers.mlp_post, rows * config.d_mlp);
         if let Some(rotary) = &mut self.rotary {
-            let positions = self
-                .layout
-                .position_ids()
-                .iter()
-                .max()
-                .map_or(0, |&last| last as usize + 1);
-            if positions > rotary.table.positions() {
-                rotary.table.grow(
-                    positions
-                        .next_power_of_two()
-                        .min(config.max_positions)
-                        .max(positions),
-                );
-                rotary.cos = backend.upload(rotary.table.cos());
-                rotary.sin = backend.upload(rotary.table.sin());
-            }
+            rotary.reserve(model, &self.layout);
         }
-        Ok(())
     }
 }
 

@@ -333,10 +333,11 @@ fn stop_reason<B: Backend>(
             return Ok(Some(StopReason::StopString(index)));
         }
     }
-    if let Some(rule) = request.stop_rule.as_deref_mut() {
-        if rule.stops(row, &live.tokens, live.text.as_ref().map(RowText::text)) {
-            return Ok(Some(StopReason::Rule));
-        }
+    let text = live.text.as_ref().map(RowText::text);
+    if let Some(rule) = request.stop_rule.as_deref_mut()
+        && rule.stops(row, &live.tokens, text)
+    {
+        return Ok(Some(StopReason::Rule));
     }
     if live.tokens.len() >= request.max_new_tokens {
         return Ok(Some(StopReason::MaxNewTokens));
