@@ -2,6 +2,10 @@
 
 use crate::error::KernelError;
 
+/// Depth of one call of `gemm`. Below this depth it never splits k; above it the places where it does follow from
+/// the sizes of the processor's caches, and so would the rounding of the results.
+const DEPTH: usize = 512;
+
 /// How a row-major slice is read as an operand of [`matmul`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -16,7 +20,8 @@ pub enum Layout {
 /// Shapes: `dst` [m, n]; `lhs` [m, k] (or [k, m] when transposed); `rhs` [k, n] (or [n, k] when transposed).
 /// With `alpha == 0` the old content of `dst` is never read, so it may hold anything.
 ///
-/// Each output element is accumulated along k in one fixed order, whatever the number of threads.
+/// Each output element is accumulated along k in an order that depends on the shape and the instruction set only,
+/// whatever the number of threads and the sizes of the caches.
 ///
 /// # Errors
 /// [`KernelError::Shape`] if a slice is shorter than its shape needs.
@@ -46,31 +51,37 @@ pub fn matmul(
     } else {
         gemm::Parallelism::Rayon(0)
     };
-    // SAFETY: the three slices were checked above to hold every element that the strides can reach
-    // (max index (rows-1)*row_stride + (columns-1)*column_stride < rows*columns), `dst` is borrowed
-    // mutably and so overlaps neither operand, and `read_dst` is false exactly when alpha is zero.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst.as_mut_ptr(),
-            1,
-            n as isize,
-            alpha != 0.0,
-            lhs.as_ptr(),
-            lhs_column,
-            lhs_row,
-            rhs.as_ptr(),
-            rhs_column,
-            rhs_row,
-            alpha,
-            beta,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+    // The first part scales what `dst` held, the others add to it. With k = 0 there's only the scaling.
+    for first in (0..k.max(1)).step_by(DEPTH) {
+        let depth = DEPTH.min(k - first);
+        let alpha = if first == 0 { alpha } else { 1.0 };
+        // SAFETY: the three slices were checked above to hold every element that the strides can reach (max
+        // index (rows-1)*row_stride + (columns-1)*column_stride < rows*columns), and first + depth is at most
+        // k; `dst` is borrowed mutably and so overlaps neither operand; `read_dst` is false exactly when alpha
+        // is zero.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                depth,
+                dst.as_mut_ptr(),
+                1,
+                n as isize,
+                alpha != 0.0,
+                lhs.as_ptr().offset(first as isize * lhs_column),
+                lhs_column,
+                lhs_row,
+                rhs.as_ptr().offset(first as isize * rhs_row),
+                rhs_column,
+                rhs_row,
+                alpha,
+                beta,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
     }
     Ok(())
 }
@@ -88,7 +99,15 @@ mod tests {
 
     #[test]
     fn product_in_all_layouts_equals_the_definition() {
-        for &(m, n, k) in &[(1, 1, 1), (2, 3, 4), (1, 17, 5), (33, 7, 65), (64, 96, 48)] {
+        for &(m, n, k) in &[
+            (1, 1, 1),
+            (2, 3, 4),
+            (1, 17, 5),
+            (33, 7, 65),
+            (64, 96, 48),
+            (3, 40, 1030),
+            (2, 2, 0),
+        ] {
             let lhs: Vec<f32> = (0..m * k).map(|i| ((i * 7) % 11) as f32 - 5.0).collect();
             let rhs: Vec<f32> = (0..k * n).map(|i| ((i * 5) % 13) as f32 - 6.0).collect();
             let transpose = |x: &[f32], rows: usize, columns: usize| -> Vec<f32> {

@@ -33,14 +33,13 @@ impl Instructions {
     /// Every set that this processor has, for tests that compare them.
     #[cfg(test)]
     pub(crate) fn available() -> Vec<Self> {
-        let mut all = vec![Self::Baseline];
-        #[cfg(target_arch = "x86_64")]
         match Self::detect() {
-            Self::Avx512 => all.extend([Self::Avx2, Self::Avx512]),
-            Self::Avx2 => all.push(Self::Avx2),
-            Self::Baseline => {}
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => vec![Self::Baseline, Self::Avx2, Self::Avx512],
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => vec![Self::Baseline, Self::Avx2],
+            Self::Baseline => vec![Self::Baseline],
         }
-        all
     }
 
     /// Architecture and instruction set, `x86-64 avx512f` for example.
@@ -85,10 +84,8 @@ macro_rules! multiversion {
                     $crate::cpu::instructions::Instructions::Baseline => {}
                 }
             }
-            #[cfg(target_arch = "aarch64")]
-            return body::<true>($($arg),*);
-            #[cfg(not(target_arch = "aarch64"))]
-            body::<false>($($arg),*)
+            // On arm64 the fused form is one instruction; on x86-64 without FMA it would be a library call.
+            body::<{ cfg!(target_arch = "aarch64") }>($($arg),*)
         }
     };
 }

@@ -64,21 +64,27 @@ fn largest(x: &[f32], k: usize, ranks: &mut Vec<u64>) {
     }
     // A heap of the best so far, its top the least of them, so it holds complements. Blocks without a candidate
     // are skipped by a comparison that vectorises.
-    const BLOCK: usize = 64;
+    const BLOCK: usize = 256;
     ranks.extend(x[..k].iter().enumerate().map(|(i, &value)| !rank(value, i)));
     let mut heap = BinaryHeap::from(std::mem::take(ranks));
-    let mut least = heap.peek().map_or(0, |top| !top);
+    let least_of = |heap: &BinaryHeap<u64>| heap.peek().map_or(0, |top| !top);
+    let mut least = least_of(&heap);
+    let mut bound = x[ranked_index(least) as usize];
     for (block, values) in x[k..].chunks(BLOCK).enumerate() {
-        if !any_above(values, x[ranked_index(least) as usize]) {
+        if !any_above(values, bound) {
             continue;
         }
         for (i, &value) in values.iter().enumerate() {
+            if value <= bound {
+                continue;
+            }
             let candidate = rank(value, k + block * BLOCK + i);
             if candidate > least {
                 if let Some(mut top) = heap.peek_mut() {
                     *top = !candidate;
                 }
-                least = heap.peek().map_or(0, |top| !top);
+                least = least_of(&heap);
+                bound = x[ranked_index(least) as usize];
             }
         }
     }
@@ -88,11 +94,11 @@ fn largest(x: &[f32], k: usize, ranks: &mut Vec<u64>) {
     }
 }
 
-/// Whether some value is above `least`, or NaN.
-fn any_above(values: &[f32], least: f32) -> bool {
-    values
-        .iter()
-        .fold(false, |any, &value| any | (value > least) | value.is_nan())
+multiversion! {
+    /// Whether some value is above `least`, or NaN.
+    fn any_above<FUSED>(values: &[f32], least: f32) -> bool {
+        values.iter().fold(false, |any, &value| any | (value > least) | value.is_nan())
+    }
 }
 
 /// Keeps the k largest of each row, less what is below zero.
@@ -101,14 +107,40 @@ pub(crate) fn keep_top_k(x: &mut [f32], width: usize, k: usize) {
     for_each_chunk(x, width, several_threads, |_, row| {
         with_keys(|ranks| {
             largest(row, k, ranks);
-            let least = ranks.iter().copied().min().unwrap_or(u64::MAX);
-            for (i, x) in row.iter_mut().enumerate() {
-                if *x <= 0.0 || rank(*x, i) < least {
-                    *x = 0.0;
+            match ranks.iter().min().map(|&least| ranked_index(least) as usize) {
+                None => row.fill(0.0),
+                // More NaN than places: those with the lowest indices are kept.
+                Some(last) if row[last].is_nan() => {
+                    row[last + 1..].fill(0.0);
+                    keep_above(&mut row[..=last], f32::INFINITY, false);
+                }
+                // Values equal to the least one kept stay up to its index.
+                Some(last) => {
+                    let least = row[last];
+                    let (up_to_last, behind) = row.split_at_mut(last + 1);
+                    keep_above(up_to_last, least, true);
+                    keep_above(behind, least, false);
                 }
             }
         });
     });
+}
+
+multiversion! {
+    /// Zeroes what is not above zero and not above `least` (or equal to it, when `equal_stays`). NaN stays.
+    fn keep_above<FUSED>(row: &mut [f32], least: f32, equal_stays: bool) {
+        // With a positive least value, equal values stay if everything above the next lower number does.
+        let bound = if least <= 0.0 {
+            0.0
+        } else if equal_stays {
+            least.next_down()
+        } else {
+            least
+        };
+        for x in row {
+            *x = if *x <= bound { 0.0 } else { *x };
+        }
+    }
 }
 
 /// The k largest of each row in order.
