@@ -1,0 +1,210 @@
+//! Whole runs on the shipped model, small enough for every test run: the same tables again, at any number of threads,
+//! interrupted or not; rows of a batch equal to rows alone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use glassbox_experiment::events::{Event, Reporter, Silent};
+use glassbox_experiment::plan::{SelectedFeature, plan_trials};
+use glassbox_experiment::prompts::PromptSets;
+use glassbox_experiment::run::{RunRequest, run};
+use glassbox_experiment::scenario::InterventionKind;
+use glassbox_experiment::session::Session;
+use glassbox_experiment::tables::TrialRow;
+use glassbox_experiment::trial_batch::{Recording, TrialContext, UnitResult};
+use glassbox_experiment::{ExperimentError, Scenario};
+
+fn scenario() -> Scenario {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/demo/scenario.toml");
+    let mut scenario = Scenario::read(&path).unwrap();
+    scenario.select.top_per_layer = 1;
+    scenario.select.max_prompts = 24;
+    scenario.sweep.max_prompts = 3;
+    scenario.sweep.trials = 1;
+    scenario.sweep.max_new_tokens = 24;
+    scenario.sweep.batch_rows = 16;
+    scenario.pathways.sources = 2;
+    scenario.pathways.second_wave = 1;
+    scenario.pathways.control_sources = 1;
+    scenario.pathways.trials = 1;
+    scenario.pathways.max_prompts = 2;
+    scenario.words.min_responses = 2;
+    scenario
+}
+
+fn request(scenario: &Scenario, out: &Path, resume: bool) -> RunRequest {
+    RunRequest {
+        scenario: scenario.clone(),
+        out: out.to_owned(),
+        resume,
+        pilot: None,
+    }
+}
+
+/// Every table of a run with its bytes.
+fn tables(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(root, &path, found);
+            } else if path.extension().is_some_and(|extension| extension == "parquet") {
+                found.insert(
+                    path.strip_prefix(root).unwrap().to_owned(),
+                    std::fs::read(&path).unwrap(),
+                );
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(folder, folder, &mut found);
+    found
+}
+
+fn assert_same_tables(one: &Path, other: &Path) {
+    let (one, other) = (tables(one), tables(other));
+    assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
+    for (name, bytes) in &one {
+        assert!(bytes == &other[name], "{} differs", name.display());
+    }
+    assert!(one.len() > 8, "{:?}", one.keys());
+}
+
+/// Asks for a stop after so many units.
+struct StopAfter(AtomicUsize);
+
+impl Reporter for StopAfter {
+    fn report(&self, event: Event) {
+        if matches!(event, Event::Advanced { .. }) {
+            let left = self.0.load(Ordering::Relaxed);
+            self.0.store(left.saturating_sub(1), Ordering::Relaxed);
+        }
+    }
+
+    fn should_stop(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
+#[test]
+fn interrupted_runs_and_other_thread_counts_give_the_same_tables() {
+    let scenario = scenario();
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let outcome = run(&request(&scenario, &whole, false), &Silent).unwrap();
+    assert!(!outcome.verdicts.is_empty() && !outcome.checks.is_empty());
+
+    let single = folder.path().join("single");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    pool.install(|| run(&request(&scenario, &single, false), &Silent))
+        .unwrap();
+    assert_same_tables(&whole, &single);
+
+    let broken = folder.path().join("broken");
+    let mut interruptions = 0;
+    loop {
+        let reporter = StopAfter(AtomicUsize::new(5));
+        match run(&request(&scenario, &broken, true), &reporter) {
+            Ok(_) => break,
+            Err(ExperimentError::Interrupted { done, total, .. }) => {
+                assert!(done < total);
+                interruptions += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(interruptions >= 3, "{interruptions}");
+    assert_same_tables(&whole, &broken);
+}
+
+#[test]
+fn a_run_without_resume_refuses_a_folder_with_a_run_and_another_scenario_refuses_to_resume_it() {
+    let scenario = scenario();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let stop = StopAfter(AtomicUsize::new(0));
+    assert!(matches!(
+        run(&request(&scenario, &out, false), &stop),
+        Err(ExperimentError::Interrupted { .. })
+    ));
+    let again = run(&request(&scenario, &out, false), &Silent)
+        .unwrap_err()
+        .to_string();
+    assert!(again.contains("resume"), "{again}");
+    let mut other = scenario;
+    other.sweep.temperature = 0.5;
+    let differs = run(&request(&other, &out, true), &Silent)
+        .unwrap_err()
+        .to_string();
+    assert!(differs.contains("temperature"), "{differs}");
+}
+
+/// Runs planned rows of one prompt as one unit, or each alone.
+fn unit(scenario: &Scenario, session: &Session, alone: bool) -> Vec<TrialRow> {
+    let parser = scenario.compiled_parser().unwrap();
+    let prompts = PromptSets::read(scenario).unwrap();
+    let layers = session.layers();
+    let features: Vec<SelectedFeature> = layers
+        .iter()
+        .map(|&layer| SelectedFeature {
+            layer,
+            feature: 3 + layer,
+            value_a: 0.0,
+            value_b: 8.0,
+        })
+        .collect();
+    let plan = plan_trials(&prompts.sweep[..1], &features, &[], 2, 1000);
+    let context = TrialContext {
+        session,
+        scenario,
+        parser: &parser,
+        run: "test",
+    };
+    let mut workspace = session.model().workspace();
+    let mut run_rows = |rows: &[_]| -> UnitResult {
+        context
+            .run_unit(&mut workspace, &prompts.sweep[0].text, rows, Recording::None)
+            .unwrap()
+    };
+    if alone {
+        plan.iter()
+            .flat_map(|row| run_rows(std::slice::from_ref(row)).trials)
+            .collect()
+    } else {
+        run_rows(&plan).trials
+    }
+}
+
+#[test]
+fn a_row_of_a_batch_equals_the_row_alone_under_every_kind_of_intervention() {
+    for kind in [InterventionKind::Delta, InterventionKind::Reconstruction] {
+        let mut scenario = scenario();
+        scenario.sweep.intervention = kind;
+        let session = Session::load(&scenario).unwrap();
+        let together = unit(&scenario, &session, false);
+        assert_eq!(together, unit(&scenario, &session, true));
+        // The interventions do something: not all responses of a trial number are equal.
+        assert!(together.iter().any(|row| row.text != together[0].text));
+    }
+}
+
+#[test]
+fn trials_of_equal_number_share_their_random_numbers_until_the_intervention_matters() {
+    let mut scenario = scenario();
+    scenario.sweep.positions = glassbox_experiment::scenario::InterventionPositions::Generated;
+    let session = Session::load(&scenario).unwrap();
+    let rows = unit(&scenario, &session, false);
+    // The first token is chosen before any generated position exists, so it is the baseline's in every arm.
+    let first = |trial: u32, row: &TrialRow| row.trial == trial && row.arm == "baseline";
+    for trial in 0..2 {
+        let baseline = rows.iter().find(|row| first(trial, row)).unwrap().token_ids[0];
+        let reconstructed = |row: &&TrialRow| row.trial == trial && row.arm != "baseline";
+        assert!(
+            rows.iter()
+                .filter(reconstructed)
+                .all(|row| row.token_ids[0] == baseline)
+        );
+    }
+}
