@@ -1,0 +1,124 @@
+//! Effect sizes by layer: the spread over all features as a shape, single features as marks upon it.
+
+use super::stacked_bars::{column_width, label_step};
+use super::{Tone, axis};
+use crate::markup::Markup;
+use crate::scale::{Scale, symmetric};
+use crate::svg::{Anchor, Marker, Svg};
+
+/// One layer.
+#[derive(Clone, Debug)]
+pub(crate) struct Column {
+    /// Written below.
+    pub(crate) label: String,
+    /// Counts by bin of d, the bins side by side from −d to d, of the width `bin_width`.
+    pub(crate) bins: Vec<u64>,
+    /// The single features.
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// One feature.
+#[derive(Clone, Debug)]
+pub(crate) struct Mark {
+    /// Its effect size.
+    pub(crate) d: f64,
+    /// Marks with equal keys light up together.
+    pub(crate) key: String,
+    /// Shown when it is pointed at.
+    pub(crate) about: String,
+}
+
+/// Draws the layers side by side.
+pub(crate) fn d_by_layer(
+    label: &str,
+    x_title: &str,
+    y_title: &str,
+    columns: &[Column],
+    bin_width: f64,
+) -> Markup {
+    let (left, top, height) = (66.0, 14.0, 300.0);
+    let column = column_width(columns.len());
+    let right = left + column * columns.len() as f64;
+    let bottom = top + height;
+    let mut svg = Svg::new(right + 10.0, bottom + 44.0, label);
+    // The outermost bins also hold what lies beyond them; marks beyond the axis stand at its edge as triangles.
+    let marks = columns
+        .iter()
+        .flat_map(|column| column.marks.iter().map(|mark| mark.d));
+    let reach = columns.iter().flat_map(|column| {
+        let half = column.bins.len() as f64 / 2.0;
+        let inhabited = column.bins.iter().enumerate().filter(|(_, count)| **count > 0);
+        inhabited.map(move |(bin, _)| (bin as f64 + 0.5 - half).abs() * bin_width)
+    });
+    let limit = columns
+        .iter()
+        .map(|column| column.bins.len() as f64 / 2.0 * bin_width)
+        .fold(0.5, f64::max);
+    let (low, high) = symmetric(marks.chain(reach), 0.05, 0.5);
+    let scale = Scale::new((low.max(-limit), high.min(limit)), (bottom, top));
+    axis::vertical(&mut svg, &scale, left, right, 7, y_title);
+    let most = columns
+        .iter()
+        .flat_map(|column| &column.bins)
+        .copied()
+        .max()
+        .unwrap_or(0)
+        .max(1) as f64;
+    let every = label_step(columns.len(), column);
+    // About forty bins over the axis, whatever its length.
+    let merge = ((scale.domain().1 - scale.domain().0) / bin_width / 40.0)
+        .round()
+        .max(1.0) as usize;
+    for (index, layer) in columns.iter().enumerate() {
+        let middle = left + column * (index as f64 + 0.5);
+        let half = column * 0.42;
+        let merged = merged_bins(&layer.bins, merge);
+        let centre = merged.len() as f64 / 2.0;
+        let (bin_width, most) = (bin_width * merge as f64, most * merge as f64);
+        for (bin, count) in merged.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let from = (bin as f64 - centre) * bin_width;
+            if from + bin_width <= scale.domain().0 || from >= scale.domain().1 {
+                continue;
+            }
+            // Logarithmic widths: thousands of features lie near zero and single ones far out.
+            let reach = half * (1.0 + *count as f64).ln() / (1.0 + most).ln();
+            svg.rectangle(
+                (middle - reach, scale.at(from)),
+                (middle + reach, scale.at(from + bin_width) - 0.4),
+                "density",
+            );
+        }
+        for (place, mark) in layer.marks.iter().enumerate() {
+            let offset = [0.0, -0.4, 0.4, -0.2, 0.2, -0.6, 0.6][place % 7] * half;
+            let tone = if mark.d > 0.0 { Tone::B } else { Tone::A };
+            let (marker, class) = match (scale.holds(mark.d), tone) {
+                (false, Tone::B) => (Marker::Up, tone.filled()),
+                (false, _) => (Marker::Down, tone.filled()),
+                (true, Tone::B) => (Marker::Square, tone.hollow()),
+                (true, _) => (Marker::Circle, tone.filled()),
+            };
+            svg.begin("mark", &mark.key, &mark.about);
+            svg.marker(marker, (middle + offset, scale.at(mark.d)), 4.0, class);
+            svg.end();
+        }
+        if index % every == 0 {
+            svg.text((middle, bottom + 15.0), Anchor::Middle, "tick", &layer.label);
+        }
+    }
+    svg.line((left, bottom), (right, bottom), "axis");
+    svg.text(
+        ((left + right) / 2.0, bottom + 34.0),
+        Anchor::Middle,
+        "title",
+        x_title,
+    );
+    svg.finish()
+}
+
+/// Neighbouring bins joined, from the middle outwards.
+fn merged_bins(bins: &[u64], merge: usize) -> Vec<u64> {
+    let (low, high) = bins.split_at(bins.len() / 2);
+    let mut merged: Vec<u64> = low.rchunks(merge).rev().map(|group| group.iter().sum()).collect();
+    merged.extend(high.chunks(merge).map(|group| group.iter().sum::<u64>()));
+    merged
+}

@@ -1,0 +1,84 @@
+//! The sections of the page, one file each: from data to figures, tables and words.
+
+mod causal;
+mod doubts;
+mod pathways;
+mod run_data;
+mod selection;
+mod summary;
+mod words;
+
+use crate::ReportError;
+use crate::data::ReportData;
+use crate::finding::Finding;
+use crate::markup::Markup;
+
+/// A section of the page.
+pub(crate) struct Section {
+    /// Anchor.
+    pub(crate) id: &'static str,
+    /// Title.
+    pub(crate) title: &'static str,
+    /// Short title for the navigation.
+    pub(crate) short: &'static str,
+    /// Whether the stage behind it has been run.
+    pub(crate) is_there: bool,
+    /// What it shows.
+    pub(crate) body: Markup,
+}
+
+/// All sections in order.
+pub(crate) fn sections(data: &ReportData, finding: &Finding) -> Result<Vec<Section>, ReportError> {
+    let section = |id, title, short, is_there, body| Section {
+        id,
+        title,
+        short,
+        is_there,
+        body,
+    };
+    Ok(vec![
+        section(
+            "summary",
+            "Summary",
+            "Summary",
+            true,
+            summary::body(data, finding)?,
+        ),
+        section(
+            "selection",
+            "Selection: which features differ between the prompts",
+            "Selection",
+            data.selection.is_some(),
+            selection::body(data)?,
+        ),
+        section(
+            "causal",
+            "Causal effects: what each feature does to the answer",
+            "Causal effects",
+            data.verdicts.is_some() || data.causal.is_some(),
+            causal::body(data)?,
+        ),
+        section(
+            "pathways",
+            "Pathways: how features act on later features",
+            "Pathways",
+            data.pathways.is_some(),
+            pathways::body(data)?,
+        ),
+        section(
+            "words",
+            "Words: what each feature makes the model say",
+            "Words",
+            data.words.is_some(),
+            words::body(data)?,
+        ),
+        section(
+            "doubts",
+            "What would make this wrong",
+            "What would make this wrong",
+            true,
+            doubts::body(data)?,
+        ),
+        section("data", "Data of this run", "Data", true, run_data::body(data)?),
+    ])
+}

@@ -1,0 +1,504 @@
+//! What each selected feature does to the outcome.
+
+use askama::Template;
+use glassbox_experiment::tables::VerdictRow;
+use glassbox_experiment::{Arm, Condition};
+
+use super::selection::absent;
+use crate::ReportError;
+use crate::data::{CausalData, Contrast, Effect, FeatureId, Measure, Names, Prompts, ReportData, Tally};
+use crate::figures::dumbbell::{DumbbellRow, Rates, dumbbell};
+use crate::figures::forest_plot::{Estimate, ForestPlot, ForestRow, Panel};
+use crate::html_table::{Cell, Head, HtmlTable, numbers, texts};
+use crate::markup::Markup;
+use crate::number;
+use crate::verdicts::Verdict;
+
+/// Features in the figures; the table holds more.
+const MOST_FEATURES: usize = 40;
+
+#[derive(Template)]
+#[template(path = "causal.html")]
+struct Causal {
+    names: Names,
+    shown: usize,
+    judged: usize,
+    band: Option<f64>,
+    controls: usize,
+    forest: Markup,
+    dose: Markup,
+    verdicts: Markup,
+    conditions: Option<Markup>,
+    six: Markup,
+    amounts: Option<Markup>,
+    legend: Vec<LegendEntry>,
+}
+
+pub(super) struct LegendEntry {
+    pub(super) drawing: Markup,
+    pub(super) text: String,
+}
+
+pub(super) fn body(data: &ReportData) -> Result<Markup, ReportError> {
+    let (Some(verdicts), Some(causal)) = (&data.verdicts, &data.causal) else {
+        return absent("causal");
+    };
+    let names = data.names();
+    let percentile = data
+        .scenario
+        .as_ref()
+        .map(|scenario| scenario.causal.control_percentile);
+    let limit = |prompts| match percentile {
+        Some(percentile) => causal.control_limit(prompts, percentile),
+        None => Ok(None),
+    };
+    let mut largest: Vec<&VerdictRow> = verdicts.iter().collect();
+    largest.sort_by(|one, other| {
+        let size = |row: &VerdictRow| (Verdict::of(row) == Verdict::Specific, row.effect.abs());
+        let (one_size, other_size) = (size(one), size(other));
+        other_size
+            .0
+            .cmp(&one_size.0)
+            .then(other_size.1.total_cmp(&one_size.1))
+    });
+    largest.truncate(MOST_FEATURES);
+    largest.sort_by(|one, other| {
+        other
+            .effect
+            .total_cmp(&one.effect)
+            .then((one.layer, one.feature).cmp(&(other.layer, other.feature)))
+    });
+    let bands = [
+        limit(Prompts::Both)?,
+        limit(Prompts::FamilyA)?,
+        limit(Prompts::FamilyB)?,
+    ];
+    let page = Causal {
+        shown: largest.len(),
+        judged: verdicts.len(),
+        band: percentile.filter(|_| bands[0].is_some()),
+        controls: causal.control_effects(Prompts::Both).len(),
+        forest: forest(&largest, causal, bands, &names),
+        dose: dose(&largest, causal, &names),
+        verdicts: verdict_table(data, verdicts)?,
+        conditions: condition_table(data, &names)?,
+        six: six_conditions(verdicts, causal, &names)?,
+        amounts: amount_table(verdicts, causal, &names)?,
+        legend: legend(),
+        names,
+    };
+    Ok(Markup::assembled(page.render()?))
+}
+
+pub(super) fn feature_of(row: &VerdictRow) -> FeatureId {
+    FeatureId {
+        layer: row.layer,
+        feature: row.feature,
+    }
+}
+
+/// The marks of the verdicts with their meaning.
+pub(super) fn legend() -> Vec<LegendEntry> {
+    let entry = |verdict: Verdict, effect: f64, text: String| {
+        let mut svg = crate::svg::Svg::new(16.0, 14.0, verdict.name());
+        svg.marker(verdict.marker(), (8.0, 7.0), 4.4, verdict.class(effect));
+        LegendEntry {
+            drawing: svg.finish(),
+            text,
+        }
+    };
+    let mut entries = vec![
+        entry(Verdict::Specific, 1.0, "specific effect, raises".to_owned()),
+        entry(Verdict::Specific, -1.0, "specific effect, lowers".to_owned()),
+    ];
+    let others = Verdict::ALL
+        .into_iter()
+        .filter(|verdict| *verdict != Verdict::Specific);
+    entries.extend(others.map(|verdict| entry(verdict, 0.0, verdict.name().to_owned())));
+    entries
+}
+
+fn forest(rows: &[&VerdictRow], causal: &CausalData, bands: [Option<f64>; 3], names: &Names) -> Markup {
+    let families = [Prompts::Both, Prompts::FamilyA, Prompts::FamilyB];
+    let titles = [
+        "both families".to_owned(),
+        format!("{} prompts", names.family_a),
+        format!("{} prompts", names.family_b),
+    ];
+    let panels =
+        families
+            .into_iter()
+            .zip(titles)
+            .zip(bands)
+            .enumerate()
+            .map(|(index, ((prompts, title), band))| Panel {
+                title,
+                width: if index == 0 { 300.0 } else { 150.0 },
+                band: band.map(|band| band * 100.0),
+                strip: causal
+                    .control_effects(prompts)
+                    .into_iter()
+                    .map(|effect| effect * 100.0)
+                    .collect(),
+            });
+    let forest_rows = rows.iter().map(|row| {
+        let feature = feature_of(row);
+        let verdict = Verdict::of(row);
+        let of_family = |prompts| {
+            let effect = causal.of_selected(feature, Contrast::BAgainstA, Measure::TargetRate, prompts)?;
+            Some(Estimate {
+                value: effect.effect? * 100.0,
+                interval: effect.interval.map(|(low, high)| (low * 100.0, high * 100.0)),
+            })
+        };
+        let both = Estimate {
+            value: row.effect * 100.0,
+            interval: Some((row.ci_low * 100.0, row.ci_high * 100.0)),
+        };
+        ForestRow {
+            label: feature.to_string(),
+            key: feature.to_string(),
+            about: format!(
+                "{feature}: {} points, 95 % interval {}, {}, {}",
+                number::points(row.effect),
+                number::points_interval(row.ci_low, row.ci_high),
+                number::equation("q", row.q),
+                verdict.name()
+            ),
+            estimates: vec![
+                Some(both),
+                of_family(Prompts::FamilyA),
+                of_family(Prompts::FamilyB),
+            ],
+            marker: verdict.marker(),
+            tone: verdict.tone(row.effect),
+            filled: verdict.is_filled(),
+            notes: vec![
+                number::points(row.effect),
+                number::points_interval(row.ci_low, row.ci_high),
+                number::p_value(row.q),
+                number::or_missing(row.control_percentile, number::percentile),
+            ],
+        }
+    });
+    let controls = causal.control_effects(Prompts::Both).len();
+    ForestPlot {
+        label: format!(
+            "Effect of each feature on the {} rate, value B minus value A",
+            names.target
+        ),
+        axis: format!(
+            "change of the {} rate, value B minus value A (percentage points)",
+            names.target
+        ),
+        symmetric: true,
+        smallest: 5.0,
+        panels: panels.collect(),
+        strip_label: format!("{} controls", number::count(controls as u64)),
+        note_heads: ["effect", "95 % interval", "q", "percentile"]
+            .map(str::to_owned)
+            .to_vec(),
+        rows: forest_rows.collect(),
+    }
+    .draw()
+}
+
+/// Target rates of one feature in one family: baseline, value A, value B.
+fn rates(causal: &CausalData, feature: FeatureId, prompts: Prompts) -> Rates {
+    let of = |contrast| causal.of_selected(feature, contrast, Measure::TargetRate, prompts);
+    let against_a = of(Contrast::AAgainstBaseline);
+    let against_b = of(Contrast::BAgainstBaseline);
+    let values = of(Contrast::BAgainstA);
+    let first = |effect: Option<&Effect>| effect.and_then(|effect| effect.figure_1);
+    let second = |effect: Option<&Effect>| effect.and_then(|effect| effect.figure_2);
+    Rates {
+        baseline: first(against_a).or(first(against_b)),
+        a: second(against_a).or(first(values)),
+        b: second(against_b).or(second(values)),
+    }
+}
+
+fn dose(rows: &[&VerdictRow], causal: &CausalData, names: &Names) -> Markup {
+    let titles = [
+        format!("{} prompts", names.family_a),
+        format!("{} prompts", names.family_b),
+    ];
+    let dose_rows: Vec<DumbbellRow> = rows
+        .iter()
+        .map(|row| {
+            let feature = feature_of(row);
+            let percent = |rates: Rates| Rates {
+                baseline: rates.baseline.map(|rate| rate * 100.0),
+                a: rates.a.map(|rate| rate * 100.0),
+                b: rates.b.map(|rate| rate * 100.0),
+            };
+            let families =
+                [Prompts::FamilyA, Prompts::FamilyB].map(|prompts| rates(causal, feature, prompts));
+            let words = families.iter().zip(&titles).map(|(rates, title)| {
+                let write = |rate| number::or_missing(rate, number::percent);
+                format!(
+                    "{title}: baseline {}, A {}, B {}",
+                    write(rates.baseline),
+                    write(rates.a),
+                    write(rates.b)
+                )
+            });
+            DumbbellRow {
+                label: feature.to_string(),
+                key: feature.to_string(),
+                about: format!("{feature}. {}", words.collect::<Vec<_>>().join("; ")),
+                panels: families.into_iter().map(percent).collect(),
+            }
+        })
+        .collect();
+    let axis = format!("{} rate (percent of trials)", names.target);
+    dumbbell(
+        "Target rate at baseline and under both values, per family",
+        &axis,
+        &titles,
+        &dose_rows,
+    )
+}
+
+fn verdict_table(data: &ReportData, verdicts: &[VerdictRow]) -> Result<Markup, ReportError> {
+    let heads = vec![
+        texts("feature", "block and index in its dictionary"),
+        texts("verdict", "see the legend above"),
+        numbers(
+            "effect",
+            "target rate under value B minus under value A, both families, percentage points",
+        ),
+        numbers(
+            "95 % interval",
+            "Newcombe’s interval for paired proportions, percentage points",
+        ),
+        numbers("p", "exact McNemar test"),
+        numbers("q", "Benjamini–Hochberg over all tests of selected features"),
+        numbers("percentile", "of |effect| among the random-feature controls"),
+        numbers(
+            "shift A",
+            "target rate under value A minus baseline, percentage points",
+        ),
+        numbers(
+            "shift B",
+            "target rate under value B minus baseline, percentage points",
+        ),
+        numbers("shared p", "test of the mean of both shifts against zero"),
+        numbers(
+            "detectable",
+            "smallest |effect| that these pairs would have found with power 0.8, percentage points",
+        ),
+        numbers(
+            "unknown A",
+            "share of trials under value A that the parser could not read",
+        ),
+        numbers(
+            "unknown B",
+            "share of trials under value B that the parser could not read",
+        ),
+        texts("in words", ""),
+    ];
+    let unknown = |arm: Arm, row: &VerdictRow| {
+        let tally = data
+            .trials
+            .as_ref()?
+            .by_treatment
+            .get(&(arm, Some(row.layer), Some(row.feature)))?;
+        (tally.trials > 0).then(|| tally.unknown() as f64 / tally.trials as f64)
+    };
+    let mut sorted: Vec<&VerdictRow> = verdicts.iter().collect();
+    sorted.sort_by(|one, other| other.effect.abs().total_cmp(&one.effect.abs()));
+    let rows = sorted.into_iter().map(|row| {
+        vec![
+            Cell::feature(feature_of(row)),
+            Cell::line(Verdict::of(row).name()),
+            Cell::number(Some(row.effect), number::points),
+            Cell::figures(
+                &number::points_interval(row.ci_low, row.ci_high),
+                Some(row.ci_low),
+            ),
+            Cell::number(Some(row.p), number::p_value),
+            Cell::number(Some(row.q), number::p_value),
+            Cell::number(row.control_percentile, number::percentile),
+            Cell::number(Some(row.shift_a), number::points),
+            Cell::number(Some(row.shift_b), number::points),
+            Cell::number(row.shared_shift_p, number::p_value),
+            Cell::number(row.detectable_effect, |effect| number::decimal(effect * 100.0, 1)),
+            Cell::number(unknown(Arm::ValueA, row), number::percent),
+            Cell::number(unknown(Arm::ValueB, row), number::percent),
+            Cell::sentences(&row.words),
+        ]
+    });
+    HtmlTable::new("verdicts", heads, rows, verdicts.len() as u64, "verdicts.parquet").markup()
+}
+
+/// Every family under every arm, all features together, in the vocabulary of the slot-machine study where it has a word.
+fn condition_table(data: &ReportData, names: &Names) -> Result<Option<Markup>, ReportError> {
+    let Some(trials) = &data.trials else {
+        return Ok(None);
+    };
+    let mut outcomes: Vec<String> = data
+        .scenario
+        .iter()
+        .flat_map(|scenario| scenario.outcome.choices.clone())
+        .collect();
+    let seen = trials
+        .by_condition
+        .values()
+        .flat_map(|tally| tally.outcomes.keys());
+    for outcome in seen {
+        if !outcomes.contains(outcome) {
+            outcomes.push(outcome.clone());
+        }
+    }
+    let amounts = trials.by_condition.values().any(|tally| tally.with_amount > 0);
+    let mut heads = vec![
+        texts("condition", "prompt family, then what is patched"),
+        texts("arm", "name of the arm in the tables"),
+        numbers("trials", ""),
+    ];
+    heads.extend(
+        outcomes
+            .iter()
+            .map(|outcome| numbers(outcome.clone(), "share of trials")),
+    );
+    if amounts {
+        heads.push(numbers(
+            with_unit("mean amount", names),
+            "among trials with an amount",
+        ));
+    }
+    let mut conditions: Vec<(&(String, Arm), &Tally)> = trials.by_condition.iter().collect();
+    conditions.sort_by_key(|((family, arm), _)| (*family != names.family_a, family.clone(), *arm));
+    let rows = conditions.into_iter().map(|((family, arm), tally)| {
+        let condition = Condition {
+            family: family.clone(),
+            arm: *arm,
+        };
+        let name = condition
+            .patch_name(&names.family_a, &names.family_b)
+            .unwrap_or_else(|| format!("{family}_{arm}"));
+        let mut cells = vec![
+            Cell::text(&name),
+            Cell::text(arm.name()),
+            Cell::count(tally.trials),
+        ];
+        cells.extend(
+            outcomes
+                .iter()
+                .map(|outcome| Cell::number(tally.share(outcome), number::percent)),
+        );
+        if amounts {
+            cells.push(Cell::number(Tally::mean_amount(tally), |amount| {
+                number::decimal(amount, 1)
+            }));
+        }
+        cells
+    });
+    let total = trials.by_condition.len() as u64;
+    HtmlTable::new("conditions", heads, rows, total, "trials/*.parquet")
+        .markup()
+        .map(Some)
+}
+
+fn with_unit(text: &str, names: &Names) -> String {
+    if names.unit.is_empty() {
+        text.to_owned()
+    } else {
+        format!("{text} ({})", names.unit)
+    }
+}
+
+/// Target rate of every feature under the six conditions.
+fn six_conditions(
+    verdicts: &[VerdictRow],
+    causal: &CausalData,
+    names: &Names,
+) -> Result<Markup, ReportError> {
+    let families = [
+        (Prompts::FamilyA, &names.family_a),
+        (Prompts::FamilyB, &names.family_b),
+    ];
+    let mut heads: Vec<Head> = vec![texts("feature", "")];
+    for (_, family) in families {
+        for arm in [Arm::Baseline, Arm::ValueA, Arm::ValueB] {
+            let condition = Condition {
+                family: family.clone(),
+                arm,
+            };
+            let name = condition
+                .patch_name(&names.family_a, &names.family_b)
+                .unwrap_or_else(|| condition.to_string());
+            heads.push(numbers(name, format!("{} rate: {condition}", names.target)));
+        }
+    }
+    let rows = verdicts.iter().map(|row| {
+        let mut cells = vec![Cell::feature(feature_of(row))];
+        for (prompts, _) in families {
+            let rates = rates(causal, feature_of(row), prompts);
+            cells.extend([rates.baseline, rates.a, rates.b].map(|rate| Cell::number(rate, number::percent)));
+        }
+        cells
+    });
+    HtmlTable::new(
+        "six conditions",
+        heads,
+        rows,
+        verdicts.len() as u64,
+        "causal.parquet",
+    )
+    .markup()
+}
+
+/// Amounts under both values, where the parser captures amounts.
+fn amount_table(
+    verdicts: &[VerdictRow],
+    causal: &CausalData,
+    names: &Names,
+) -> Result<Option<Markup>, ReportError> {
+    let found: Vec<(FeatureId, &Effect)> = verdicts
+        .iter()
+        .map(feature_of)
+        .filter_map(|feature| {
+            let effect = causal.of_selected(feature, Contrast::BAgainstA, Measure::Amount, Prompts::Both)?;
+            Some((feature, effect))
+        })
+        .collect();
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let heads = vec![
+        texts("feature", ""),
+        numbers("n A", "trials with an amount under value A"),
+        numbers("n B", "trials with an amount under value B"),
+        numbers(with_unit("mean A", names), "under value A"),
+        numbers(with_unit("mean B", names), "under value B"),
+        numbers(with_unit("difference", names), "B minus A"),
+        numbers("95 % interval", "Welch"),
+        numbers("Cohen’s d", "pooled, ddof 1"),
+        numbers("p", "Welch’s t test"),
+        numbers("q", "Benjamini–Hochberg over all tests of selected features"),
+    ];
+    let total = found.len() as u64;
+    let rows = found.into_iter().map(|(feature, effect)| {
+        let interval = effect.interval.map_or_else(
+            || number::MISSING.to_owned(),
+            |(low, high)| format!("[{}, {}]", number::signed(low, 1), number::signed(high, 1)),
+        );
+        vec![
+            Cell::feature(feature),
+            Cell::count(u64::from(effect.n_1)),
+            Cell::count(u64::from(effect.n_2)),
+            Cell::number(effect.figure_1, |mean| number::decimal(mean, 1)),
+            Cell::number(effect.figure_2, |mean| number::decimal(mean, 1)),
+            Cell::number(effect.effect, |effect| number::signed(effect, 1)),
+            Cell::figures(&interval, effect.interval.map(|interval| interval.0)),
+            Cell::number(effect.cohen_d, |d| number::signed(d, 2)),
+            Cell::number(effect.p, number::p_value),
+            Cell::number(effect.q, number::p_value),
+        ]
+    });
+    HtmlTable::new("amounts", heads, rows, total, "causal.parquet")
+        .markup()
+        .map(Some)
+}
