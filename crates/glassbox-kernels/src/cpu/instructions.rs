@@ -17,6 +17,10 @@ impl Instructions {
     /// The widest set that this processor has.
     #[inline]
     pub(crate) fn detect() -> Self {
+        #[cfg(test)]
+        if let Some(chosen) = tests::chosen() {
+            return chosen;
+        }
         #[cfg(target_arch = "x86_64")]
         {
             let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -90,3 +94,43 @@ macro_rules! multiversion {
     };
 }
 pub(crate) use multiversion;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::{CpuBackend, conformance};
+
+    /// One more than the place in `available()` of the set that all threads use; zero to let them detect it.
+    /// Other tests that run meanwhile only see another set that the processor has.
+    static CHOSEN: AtomicUsize = AtomicUsize::new(0);
+
+    pub(super) fn chosen() -> Option<Instructions> {
+        match CHOSEN.load(Ordering::Relaxed) {
+            0 => None,
+            chosen => Some(widest_to(chosen)),
+        }
+    }
+
+    fn widest_to(chosen: usize) -> Instructions {
+        match chosen {
+            #[cfg(target_arch = "x86_64")]
+            3 => Instructions::Avx512,
+            #[cfg(target_arch = "x86_64")]
+            2 => Instructions::Avx2,
+            _ => Instructions::Baseline,
+        }
+    }
+
+    #[test]
+    fn the_suite_passes_with_every_instruction_set() {
+        let available = Instructions::available();
+        for (place, &instructions) in available.iter().enumerate() {
+            CHOSEN.store(place + 1, Ordering::Relaxed);
+            assert_eq!(Instructions::detect(), instructions);
+            conformance::check(&CpuBackend);
+        }
+        CHOSEN.store(0, Ordering::Relaxed);
+    }
+}

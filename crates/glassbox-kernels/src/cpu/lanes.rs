@@ -40,8 +40,9 @@ pub(crate) trait Lanes: Copy {
     }
 }
 
-/// Eight lanes in plain Rust: two NEON registers on arm64, two SSE registers on x86-64.
+/// Eight lanes in plain Rust: two SSE registers on x86-64, whatever the compiler makes of it elsewhere.
 #[derive(Clone, Copy)]
+#[cfg_attr(target_arch = "aarch64", allow(dead_code))]
 pub(crate) struct Portable;
 
 impl Lanes for Portable {
@@ -91,9 +92,8 @@ impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn multiply_add(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
-        // On arm64 the fused form is one instruction; on x86-64 without FMA it would be a library call.
-        const FUSED: bool = cfg!(target_arch = "aarch64");
-        std::array::from_fn(|i| super::elementary::multiply_add::<FUSED>(a[i], b[i], c[i]))
+        // Not fused: without the instruction for it that would be a library call.
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
     }
 
     #[inline(always)]
@@ -258,6 +258,88 @@ mod x86 {
                 };
                 sum4_256([half(x[0]), half(x[1]), half(x[2]), half(x[3])])
             }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) use arm::Neon;
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::Lanes;
+    use std::arch::aarch64::*;
+
+    /// Four lanes of NEON, which every arm64 processor has.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Neon;
+
+    impl Lanes for Neon {
+        type Vector = float32x4_t;
+        const WIDTH: usize = 4;
+        const MANY_REGISTERS: bool = true;
+
+        #[inline(always)]
+        unsafe fn zero() -> float32x4_t {
+            // SAFETY: arm64 has NEON.
+            unsafe { vdupq_n_f32(0.0) }
+        }
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> float32x4_t {
+            // SAFETY: arm64 has NEON.
+            unsafe { vdupq_n_f32(x) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> float32x4_t {
+            // SAFETY: the caller promises 4 readable elements.
+            unsafe { vld1q_f32(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_partial(from: *const f32, count: usize) -> float32x4_t {
+            let mut lanes = [0.0; 4];
+            for (lane, to) in lanes.iter_mut().enumerate().take(count) {
+                // SAFETY: the caller promises `count` readable elements.
+                *to = unsafe { *from.add(lane) };
+            }
+            // SAFETY: `lanes` holds 4 elements.
+            unsafe { vld1q_f32(lanes.as_ptr()) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, x: float32x4_t) {
+            // SAFETY: the caller promises 4 writable elements.
+            unsafe { vst1q_f32(to, x) }
+        }
+
+        #[inline(always)]
+        unsafe fn store_partial(to: *mut f32, x: float32x4_t, count: usize) {
+            let mut lanes = [0.0; 4];
+            // SAFETY: `lanes` holds 4 elements.
+            unsafe { vst1q_f32(lanes.as_mut_ptr(), x) };
+            for (lane, &value) in lanes.iter().enumerate().take(count) {
+                // SAFETY: the caller promises `count` writable elements.
+                unsafe { *to.add(lane) = value }
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn multiply_add(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+            // SAFETY: arm64 has NEON.
+            unsafe { vfmaq_f32(c, a, b) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum4(x: [float32x4_t; 4]) -> [f32; 4] {
+            let mut sums = [0.0; 4];
+            // SAFETY: arm64 has NEON; `sums` holds 4 elements.
+            unsafe {
+                let pairs = vpaddq_f32(vpaddq_f32(x[0], x[1]), vpaddq_f32(x[2], x[3]));
+                vst1q_f32(sums.as_mut_ptr(), pairs);
+            }
+            sums
         }
     }
 }

@@ -6,7 +6,10 @@
 
 use super::instructions::Instructions;
 use super::lanes::Lanes;
-use super::lanes::Portable;
+#[cfg(target_arch = "aarch64")]
+use super::lanes::Neon as Baseline;
+#[cfg(not(target_arch = "aarch64"))]
+use super::lanes::Portable as Baseline;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
 
@@ -144,7 +147,7 @@ unsafe fn product_by_rows_with(
             Instructions::Avx512 => by_rows_avx512(&job),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => by_rows_avx2(&job),
-            Instructions::Baseline => by_rows::<Portable>(&job),
+            Instructions::Baseline => by_rows::<Baseline>(&job),
         }
     }
 }
@@ -339,7 +342,7 @@ unsafe fn product_by_columns_with(
             Instructions::Avx512 => by_columns_avx512(&job),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => by_columns_avx2(&job),
-            Instructions::Baseline => by_columns::<Portable>(&job),
+            Instructions::Baseline => by_columns::<Baseline>(&job),
         }
     }
 }
