@@ -31,7 +31,8 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if output::is_broken_pipe(&error) => exit_code::DONE,
         Err(error) => {
-            eprintln!("error: {}", error.message());
+            // Only the first line begins as a message does.
+            eprintln!("error: {}", error.message().replace('\n', "\n  "));
             if let Some(hint) = error.hint() {
                 eprintln!("hint: {hint}");
             }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use glassbox_kernels::CpuBackend;
-use glassbox_model::config::Family;
 use glassbox_model::locate::{HubEnvironment, locate};
 use glassbox_model::model::Model;
 use glassbox_model::tokenizer::{Beginning, LazyTokenizer, Tokenizer};
@@ -64,10 +63,7 @@ impl NamedModel {
             };
             return Ok(vec![beginning]);
         }
-        let beginning = match (config.family, config.bos_token_id) {
-            (Family::Llama | Family::Mistral, Some(_)) => Beginning::Add,
-            _ => Beginning::AsTokenizer,
-        };
+        let beginning = Beginning::of_prompts(config);
         let tokens = self.tokenizer()?.encode(prompt, beginning)?;
         if tokens.is_empty() {
             return Err(CliError::usage(

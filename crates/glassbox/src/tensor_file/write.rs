@@ -42,6 +42,7 @@ impl TensorWriter {
         let mut header = Value::Object(header).to_string();
         // The values begin at a multiple of eight bytes, so that they can be mapped.
         header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+        refuse_other_kinds(path)?;
         let file = AtomicFile::create(storage, path).map_err(one_file)?;
         let mut writer = Self {
             path: path.to_path_buf(),
@@ -111,6 +112,17 @@ impl TensorWriter {
 
     fn failed(&self, cause: io::Error) -> CliError {
         CliError::write(&self.path, cause)
+    }
+}
+
+/// A file is replaced; a folder, a device or a pipe of this name must not be.
+fn refuse_other_kinds(path: &Path) -> Result<(), CliError> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            let cause = io::Error::new(io::ErrorKind::AlreadyExists, "it is there already and is no file");
+            Err(CliError::write(path, cause))
+        }
+        _ => Ok(()),
     }
 }
 
