@@ -5,6 +5,7 @@ use glassbox_stats::benjamini_hochberg;
 use crate::arm::Arm;
 use crate::contrast::{AmountContrast, RateContrast, amount_contrast, rate_contrast};
 use crate::error::ExperimentError;
+use crate::scenario::InterventionKind;
 use crate::tables::CausalRow;
 use crate::trial_index::{Treatment, TrialIndex};
 
@@ -44,6 +45,18 @@ pub const VALUE_B_VS_BASELINE: Comparison = Comparison {
     first: Arm::Baseline,
     second: Arm::ValueB,
 };
+/// Value A against reconstruct-only, where interventions replace the residual by its reconstruction.
+pub const VALUE_A_VS_RECONSTRUCTION: Comparison = Comparison {
+    name: "value_a_vs_reconstruct_only",
+    first: Arm::ReconstructOnly,
+    second: Arm::ValueA,
+};
+/// Value B against reconstruct-only.
+pub const VALUE_B_VS_RECONSTRUCTION: Comparison = Comparison {
+    name: "value_b_vs_reconstruct_only",
+    first: Arm::ReconstructOnly,
+    second: Arm::ValueB,
+};
 /// The random feature's two ends.
 pub const CONTROL_VS_CONTROL: Comparison = Comparison {
     name: "control_b_vs_control_a",
@@ -60,15 +73,30 @@ pub const RECONSTRUCT_VS_BASELINE: Comparison = Comparison {
 /// Tests every contrast of every treatment that the index holds.
 ///
 /// Selected features are compared value B with value A and each value with the pooled baseline, controls end with end,
-/// reconstruct-only with baseline; each over both families together and each family alone, for the target rate and
+/// reconstruct-only with baseline (where interventions replace the residual by its reconstruction, values are compared with
+/// reconstruct-only too); each over both families together and each family alone, for the target rate and
 /// for amounts. All tests of selected features form one Benjamini–Hochberg family.
 ///
 /// # Errors
 /// [`ExperimentError::Stats`] for values that no test can hold.
-pub fn causal_rows(index: &TrialIndex, families: [&str; 2]) -> Result<Vec<CausalRow>, ExperimentError> {
+pub fn causal_rows(
+    index: &TrialIndex,
+    families: [&str; 2],
+    kind: InterventionKind,
+) -> Result<Vec<CausalRow>, ExperimentError> {
     let mut rows = Vec::new();
     for treatment in index.treatments() {
         let (role, comparisons): (&str, &[Comparison]) = match treatment.arm {
+            Arm::ValueA if kind == InterventionKind::Reconstruction => (
+                "selected",
+                &[
+                    VALUE_VS_VALUE,
+                    VALUE_A_VS_RECONSTRUCTION,
+                    VALUE_B_VS_RECONSTRUCTION,
+                    VALUE_A_VS_BASELINE,
+                    VALUE_B_VS_BASELINE,
+                ],
+            ),
             Arm::ValueA => (
                 "selected",
                 &[VALUE_VS_VALUE, VALUE_A_VS_BASELINE, VALUE_B_VS_BASELINE],
@@ -102,11 +130,17 @@ pub fn causal_rows(index: &TrialIndex, families: [&str; 2]) -> Result<Vec<Causal
     Ok(rows)
 }
 
-fn sided(treatment: Treatment, arm: Arm) -> Treatment {
-    if arm == Arm::Baseline {
-        Treatment::BASELINE
-    } else {
-        treatment.under(arm)
+/// The treatment of an arm of a contrast: the baseline is shared by all, reconstruct-only by a layer.
+pub(crate) fn sided(treatment: Treatment, arm: Arm) -> Treatment {
+    match arm {
+        Arm::Baseline => Treatment::BASELINE,
+        Arm::ReconstructOnly => Treatment {
+            arm,
+            layer: treatment.layer,
+            feature: None,
+            matched_feature: None,
+        },
+        _ => treatment.under(arm),
     }
 }
 

@@ -90,7 +90,7 @@ struct Differences {
 /// Edges of every source to every feature of later layers.
 ///
 /// The unit of replication is the prompt: each prompt's mean difference over its trials is one observation of a paired t
-/// test. A target is tested if it is active, under either arm, in at least `min_active_share` of the pairs. All
+/// test (with fewer than [`FEWEST_PROMPTS`] prompts, each pair is). A target is tested if it is active, under either arm, in at least `min_active_share` of the pairs. All
 /// tests of sources that are not controls form one Benjamini–Hochberg family.
 ///
 /// # Errors
@@ -133,13 +133,29 @@ fn adjust(rows: &mut [PathwayRow]) -> Result<(), ExperimentError> {
     Ok(())
 }
 
-/// Per-prompt differences of every target of one source under one comparison.
+/// With fewer prompts than this, each pair of replays is an observation of its own.
+pub const FEWEST_PROMPTS: usize = 6;
+
+/// Whether prompts, rather than single pairs, are the observations.
+pub fn prompts_are_observations(replays: &Replays) -> bool {
+    let mut prompts: Vec<(&str, &str)> = replays
+        .keys()
+        .map(|key| (key.family.as_str(), key.prompt_id.as_str()))
+        .collect();
+    prompts.dedup();
+    prompts.len() >= FEWEST_PROMPTS
+}
+
+/// Differences of every target of one source under one comparison, by observation.
 fn differences(
     source_layer: u32,
     first: &Replays,
     second: &Replays,
 ) -> (BTreeMap<RecordedFeature, Differences>, u32, usize) {
-    let mut prompts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    // The trial is part of an observation's name only where single pairs are observations.
+    let by_prompt = prompts_are_observations(first);
+    let name = |key: &'_ PairKey| if by_prompt { 0 } else { key.trial + 1 };
+    let mut prompts: BTreeMap<(&str, &str, u32), usize> = BTreeMap::new();
     let mut targets: BTreeMap<RecordedFeature, Differences> = BTreeMap::new();
     let mut pairs = 0;
     for (key, firsts) in first {
@@ -147,7 +163,7 @@ fn differences(
         pairs += 1;
         let next = prompts.len();
         let prompt = *prompts
-            .entry((key.family.as_str(), key.prompt_id.as_str()))
+            .entry((key.family.as_str(), key.prompt_id.as_str(), name(key)))
             .or_insert(next);
         let features = firsts
             .keys()
@@ -174,7 +190,7 @@ fn differences(
     // Pairs in which a target had no entry count as differences of zero.
     let mut trials = vec![0_u32; prompts.len()];
     for key in first.keys().filter(|key| second.contains_key(key)) {
-        if let Some(&prompt) = prompts.get(&(key.family.as_str(), key.prompt_id.as_str())) {
+        if let Some(&prompt) = prompts.get(&(key.family.as_str(), key.prompt_id.as_str(), name(key))) {
             trials[prompt] += 1;
         }
     }
@@ -312,6 +328,24 @@ pub fn pathway_checks(
              {found} of {all}. Any direction written into the residual is read by later layers: an edge says that the \
              source moves the target, not that it does so more than another direction would."
         ),
+    ));
+    let by_prompt = sources
+        .first()
+        .is_none_or(|replays| prompts_are_observations(&replays.value_a));
+    checks.push(check(
+        "pathways",
+        "observations_are_prompts",
+        None,
+        None,
+        None,
+        if by_prompt {
+            "Prompts are the observations of every test of an edge: trials of one prompt are averaged first.".into()
+        } else {
+            format!(
+                "Fewer than {FEWEST_PROMPTS} prompts: single pairs of replays are the observations, so the findings hold for these \
+                 prompts and say nothing about others."
+            )
+        },
     ));
     checks.push(check(
         "pathways",

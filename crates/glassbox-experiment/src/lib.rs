@@ -21,6 +21,7 @@ pub mod chains;
 pub mod contrast;
 pub mod edges;
 pub mod error;
+pub mod estimate;
 pub mod events;
 pub mod executor;
 pub mod outcome;

@@ -14,7 +14,7 @@ use crate::pathways::pathways_stage;
 use crate::plan::{draw_controls, plan_hash, plan_trials, selected_features};
 use crate::prompts::PromptSets;
 use crate::scenario::Scenario;
-use crate::select::select;
+use crate::select::{is_untested, select};
 use crate::session::Session;
 use crate::sweep::{Sweep, SweepCost};
 use crate::tables::{CausalRow, CheckRow, SelectionRow, VerdictRow};
@@ -221,7 +221,7 @@ impl Run<'_> {
             return Err(ExperimentError::Data {
                 stage: "sweep",
                 what: format!(
-                    "no feature differs between the families at q < {}; give more prompts, other families, or a larger select.alpha",
+                    "no feature differs between the families (q < {}); give more prompts, other families, or a larger select.alpha",
                     self.scenario.select.alpha
                 ),
             });
@@ -359,13 +359,14 @@ impl Run<'_> {
             });
         }
         let features = sweep.features();
-        let rows: Vec<CausalRow> = causal_rows(&index, self.families())?;
+        let rows: Vec<CausalRow> = causal_rows(&index, self.families(), self.scenario.sweep.intervention)?;
         let verdicts = verdicts(
             features,
             &rows,
             &index,
             &self.scenario.causal,
             &self.scenario.outcome.target,
+            self.scenario.sweep.intervention,
             self.scenario.seed,
         )?;
         let mut checks = causal_checks(
@@ -382,7 +383,13 @@ impl Run<'_> {
             Some(selection.iter().filter(|row| row.p.is_some()).count() as f64),
             None,
             None,
-            "Features tested between the families, all in one Benjamini–Hochberg family.".into(),
+            if is_untested(selection) {
+                "A family has a single prompt, so no feature could be tested between the families: features were chosen by the \
+                 size of their difference, which may be chance."
+                    .into()
+            } else {
+                "Features tested between the families, all in one Benjamini–Hochberg family.".into()
+            },
         ));
         let causal_path = self.directory.paths().causal();
         self.directory.write_table("causal", &causal_path, &rows)?;
@@ -509,7 +516,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn finish(self, verdicts: Vec<VerdictRow>) -> Result<RunOutcome, ExperimentError> {
+    fn finish(mut self, verdicts: Vec<VerdictRow>) -> Result<RunOutcome, ExperimentError> {
+        let findings = serde_json::json!({
+            "scenario": self.scenario.name,
+            "target": self.scenario.outcome.target,
+            "verdicts": verdicts,
+            "checks": self.checks,
+        });
+        let path = self.directory.paths().findings();
+        self.directory.write_json("words", &path, &findings)?;
         Ok(RunOutcome {
             out: self.request.out.clone(),
             verdicts,

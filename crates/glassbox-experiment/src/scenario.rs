@@ -21,7 +21,7 @@ pub struct Scenario {
     pub description: String,
     /// Model folder (relative to the file) or hub id in the local cache.
     pub model: String,
-    /// Folder with one dictionary per layer, or a list of dictionary folders.
+    /// Folder with one dictionary per layer.
     pub dictionaries: String,
     /// What a trial can end in.
     pub outcome: OutcomeSpec,
@@ -365,6 +365,13 @@ impl Scenario {
                 "sweep.temperature is {}, it must be 0 or more",
                 self.sweep.temperature
             ));
+        }
+        if self.sweep.temperature == 0.0 && (self.sweep.trials > 1 || self.pathways.trials > 1) {
+            return wrong(
+                "sweep.temperature is 0, so all trials of a prompt are the same: set sweep.trials = 1 and \
+                 pathways.trials = 1, or a temperature above 0"
+                    .into(),
+            );
         }
         if !(self.sweep.top_p > 0.0 && self.sweep.top_p <= 1.0) {
             return wrong(format!(

@@ -161,14 +161,26 @@ fn mark_selected(rows: &mut [SelectionRow], settings: &SelectSettings) -> Result
     for (&index, q) in tested.iter().zip(benjamini_hochberg(&p_values)?) {
         rows[index].q = Some(q);
     }
-    let mut by_layer: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for index in tested {
-        if rows[index].q.is_some_and(|q| q < settings.alpha) {
-            by_layer.entry(rows[index].layer).or_default().push(index);
+    let untested = is_untested(rows);
+    let candidate = |row: &SelectionRow| {
+        if untested {
+            row.mean_a != row.mean_b
+        } else {
+            row.q.is_some_and(|q| q < settings.alpha)
         }
+    };
+    let mut by_layer: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (index, row) in rows.iter().enumerate().filter(|(_, row)| candidate(row)) {
+        by_layer.entry(row.layer).or_default().push(index);
     }
     for indices in by_layer.values_mut() {
-        let size = |row: &SelectionRow| row.cohen_d.map_or(0.0, f64::abs);
+        let size = |row: &SelectionRow| {
+            if untested {
+                (row.mean_b - row.mean_a).abs()
+            } else {
+                row.cohen_d.map_or(0.0, f64::abs)
+            }
+        };
         indices.sort_by(|&x, &y| {
             size(&rows[y])
                 .total_cmp(&size(&rows[x]))
@@ -180,6 +192,11 @@ fn mark_selected(rows: &mut [SelectionRow], settings: &SelectSettings) -> Result
         }
     }
     Ok(())
+}
+
+/// Whether a family has too few prompts for any test: features are then chosen by the size of their difference alone.
+pub fn is_untested(rows: &[SelectionRow]) -> bool {
+    rows.iter().all(|row| row.n_a < 2 || row.n_b < 2)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub struct Session {
 }
 
 /// Weights up to this size count as small: one unit per thread.
-const SMALL_MODEL_BYTES: usize = 64 << 20;
+const SMALL_MODEL_BYTES: u64 = 64 << 20;
 
 /// Bytes that loaded dictionaries may hold.
 pub const DICTIONARY_BUDGET_BYTES: u64 = 8 << 30;
@@ -133,17 +133,14 @@ impl Session {
         Ok(self.dictionaries.load(Site::ResidPost(layer), &self.cache)?)
     }
 
-    /// Token ids of a prompt, the beginning-of-sequence token first where the model has one.
+    /// Token ids of a prompt, the beginning-of-sequence token first where the model's prompts begin with it.
     ///
     /// # Errors
     /// Those of the tokenizer.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ExperimentError> {
-        let beginning = if self.model.config().bos_token_id.is_some() {
-            Beginning::Add
-        } else {
-            Beginning::Omit
-        };
-        Ok(self.tokenizer.encode(text, beginning)?)
+        Ok(self
+            .tokenizer
+            .encode(text, Beginning::of_prompts(self.model.config()))?)
     }
 
     /// The text of generated tokens, as it follows the prompt.
@@ -188,14 +185,19 @@ impl Session {
             .encode_sparse(x, n, &SparseSelection::default())?)
     }
 
-    /// How many units of work run at a time: one per thread where the model is small enough for a processor's cache,
-    /// else one, with the threads inside its products.
-    pub fn workers(&self) -> usize {
+    /// Bytes of the model's matrices in memory, as f32.
+    pub fn model_bytes(&self) -> u64 {
         let config = self.model.config();
         let per_block = 2 * config.d_model * (config.n_heads + config.n_kv_heads) * config.d_head
             + 3 * config.d_model * config.d_mlp;
-        let bytes = 4 * (config.n_layers * per_block + config.vocab_size * config.d_model);
-        if bytes <= SMALL_MODEL_BYTES {
+        let heads = if config.tied { 1 } else { 2 };
+        4 * (config.n_layers * per_block + heads * config.vocab_size * config.d_model) as u64
+    }
+
+    /// How many units of work run at a time: one per thread where the model is small enough for a processor's cache,
+    /// else one, with the threads inside its products.
+    pub fn workers(&self) -> usize {
+        if self.model_bytes() <= SMALL_MODEL_BYTES {
             rayon::current_num_threads()
         } else {
             1

@@ -34,13 +34,13 @@ table! {
         pub welch_t: Option<f64>,
         /// Welch–Satterthwaite degrees of freedom.
         pub degrees_of_freedom: Option<f64>,
-        /// Two-sided p value; missing where the feature is never active (not tested).
+        /// Two-sided p value; missing where there is no test: fewer than two prompts in a family, or no variation.
         pub p: Option<f64>,
         /// Benjamini–Hochberg q value over all layers and features tested.
         pub q: Option<f64>,
         /// Cohen's d, B minus A over the pooled standard deviation (ddof 1); missing where neither family varies.
         pub cohen_d: Option<f64>,
-        /// Rank by |d| among the layer's features with q below alpha, from 1.
+        /// Rank in the layer, from 1: by |d| among features with q below alpha; with a single prompt per family by |B − A|.
         pub rank_in_layer: Option<u32>,
         /// Whether the sweep tests it.
         pub selected: bool,
@@ -176,6 +176,7 @@ table! {
 
 table! {
     /// What the sweep says about one selected feature.
+    #[derive(serde::Serialize)]
     pub struct VerdictRow: "verdicts", version 1 {
         /// Block index.
         pub layer: u32,
@@ -199,13 +200,14 @@ table! {
         pub control_percentile: Option<f64>,
         /// (1 + controls with an |effect| at least as large) / (1 + controls).
         pub p_by_controls: Option<f64>,
-        /// Target rate under value A minus baseline.
+        /// Target rate under value A minus the reference: baseline, or reconstruct-only where interventions replace the residual.
         pub shift_a: f64,
-        /// Target rate under value B minus baseline.
+        /// Target rate under value B minus the reference.
         pub shift_b: f64,
         /// Mean of the two shifts: what setting the feature does whatever the value.
         pub shared_shift: f64,
-        /// Exact McNemar p value of both values' pooled trials against baseline.
+        /// p value of a sign-flip permutation test over (prompt, trial) of (A + B)/2 minus the reference (exact up to 16 non-zero
+        /// differences, else 9,999 draws); not adjusted over features.
         pub shared_shift_p: Option<f64>,
         /// Share of trials under values A and B whose outcome the parser could not read.
         pub unknown_share: f64,
@@ -226,6 +228,7 @@ table! {
 
 table! {
     /// One control of the whole analysis: what was checked, the figure found, the limit, and whether it held.
+    #[derive(serde::Serialize)]
     pub struct CheckRow: "controls", version 1 {
         /// Stage that it belongs to.
         pub stage: String,
@@ -264,11 +267,11 @@ table! {
         pub layer: u32,
         /// Recorded feature.
         pub feature: u32,
-        /// Tokens generated in the replay.
+        /// Generated tokens that were fed back: all but the last.
         pub tokens: u32,
         /// Tokens on which the feature was active.
         pub active_tokens: u32,
-        /// Mean activation over all generated tokens, in the dictionary's units.
+        /// Mean activation over those tokens, in the dictionary's units.
         pub mean_activation: f32,
         /// Largest activation.
         pub max_activation: f32,
@@ -332,13 +335,14 @@ table! {
         pub mean_2: f64,
         /// Second minus first.
         pub effect: f64,
-        /// Lower end of the 95 % interval: paired t over prompts (each prompt's mean difference is one observation).
+        /// Lower end of the 95 % interval: paired t over prompts (each prompt's mean difference is one observation; with fewer
+        /// than six prompts each pair is one).
         pub ci_low: f64,
         /// Upper end of the 95 % interval.
         pub ci_high: f64,
-        /// Effect over the standard deviation of the prompts' differences (d_z); missing where they don't vary.
+        /// Effect over the standard deviation of the observations (d_z).
         pub cohen_dz: Option<f64>,
-        /// Two-sided p value of the paired t test over prompts.
+        /// Two-sided p value of that paired t test.
         pub p: f64,
         /// Benjamini–Hochberg q value over all edges of non-control sources and all contrasts; missing for control sources.
         pub q: Option<f64>,
@@ -413,7 +417,7 @@ table! {
         pub ci_high: f64,
         /// Exact McNemar p value over pairs of responses.
         pub p: f64,
-        /// Benjamini–Hochberg q value over all words of all selected features and contrasts; missing for controls.
+        /// Benjamini–Hochberg q value over all words of all selected features; missing for controls.
         pub q: Option<f64>,
         /// `added` where the second arm has it more often, else `removed`.
         pub change: String,

@@ -6,11 +6,12 @@ use glassbox_stats::{
 
 use crate::arm::Arm;
 use crate::causal::{
-    BOTH, CONTROL_VS_CONTROL, TARGET_RATE, VALUE_A_VS_BASELINE, VALUE_B_VS_BASELINE, VALUE_VS_VALUE,
+    BOTH, CONTROL_VS_CONTROL, Comparison, TARGET_RATE, VALUE_A_VS_BASELINE, VALUE_A_VS_RECONSTRUCTION,
+    VALUE_B_VS_BASELINE, VALUE_B_VS_RECONSTRUCTION, VALUE_VS_VALUE, sided,
 };
 use crate::error::ExperimentError;
 use crate::plan::SelectedFeature;
-use crate::scenario::CausalSettings;
+use crate::scenario::{CausalSettings, InterventionKind};
 use crate::tables::{CausalRow, VerdictRow};
 use crate::trial_index::{Treatment, TrialIndex};
 
@@ -39,12 +40,13 @@ pub fn verdicts(
     index: &TrialIndex,
     settings: &CausalSettings,
     outcome: &str,
+    kind: InterventionKind,
     seed: u64,
 ) -> Result<Vec<VerdictRow>, ExperimentError> {
     let controls = control_effects(rows);
     features
         .iter()
-        .map(|feature| verdict(feature, rows, index, settings, &controls, outcome, seed))
+        .map(|feature| verdict(feature, rows, index, settings, &controls, outcome, kind, seed))
         .collect()
 }
 
@@ -55,6 +57,7 @@ fn verdict(
     settings: &CausalSettings,
     controls: &[f64],
     outcome: &str,
+    kind: InterventionKind,
     seed: u64,
 ) -> Result<VerdictRow, ExperimentError> {
     let name = format!("L{}-{}", feature.layer, feature.feature);
@@ -71,11 +74,15 @@ fn verdict(
                 && row.contrast == contrast
         })
     };
+    let [against_a, against_b] = match kind {
+        InterventionKind::Delta => [VALUE_A_VS_BASELINE, VALUE_B_VS_BASELINE],
+        InterventionKind::Reconstruction => [VALUE_A_VS_RECONSTRUCTION, VALUE_B_VS_RECONSTRUCTION],
+    };
     let value = find(VALUE_VS_VALUE.name).ok_or_else(missing)?;
-    let shift_a = find(VALUE_A_VS_BASELINE.name)
+    let shift_a = find(against_a.name)
         .and_then(|row| row.effect)
         .ok_or_else(missing)?;
-    let shift_b = find(VALUE_B_VS_BASELINE.name)
+    let shift_b = find(against_b.name)
         .and_then(|row| row.effect)
         .ok_or_else(missing)?;
     let (Some(effect), Some(ci_low), Some(ci_high), Some(p), Some(q)) =
@@ -89,7 +96,7 @@ fn verdict(
     } else {
         Some(upper_tail_p(effect.abs(), controls)?)
     };
-    let shared_shift_p = shared_shift_p(feature, index, seed)?;
+    let shared_shift_p = shared_shift_p(feature, index, [against_a, against_b], seed)?;
     let detectable = detectable_effect(value)?;
     let shared_shift = f64::midpoint(shift_a, shift_b);
     let unknown_share = f64::midpoint(
@@ -146,10 +153,11 @@ fn direction(ci_low: f64, ci_high: f64) -> &'static str {
     }
 }
 
-/// Sign-flip permutation test of the mean over (prompt, trial) of (A + B)/2 − baseline, outcomes as 0 and 1.
+/// Sign-flip permutation test of the mean over (prompt, trial) of (A + B)/2 − reference, outcomes as 0 and 1.
 fn shared_shift_p(
     feature: &SelectedFeature,
     index: &TrialIndex,
+    against: [Comparison; 2],
     seed: u64,
 ) -> Result<Option<f64>, ExperimentError> {
     let treatment = Treatment {
@@ -158,8 +166,13 @@ fn shared_shift_p(
         feature: Some(feature.feature),
         matched_feature: None,
     };
-    let against_a = index.pairs(Treatment::BASELINE, treatment, None);
-    let against_b = index.pairs(Treatment::BASELINE, treatment.under(Arm::ValueB), None);
+    let [against_a, against_b] = against.map(|comparison| {
+        index.pairs(
+            sided(treatment, comparison.first),
+            sided(treatment, comparison.second),
+            None,
+        )
+    });
     let number = |target: bool| f64::from(u8::from(target));
     let differences: Vec<f64> = against_a
         .iter()
@@ -212,7 +225,7 @@ impl Figures {
         }
         if self.shared_shift_p.is_some_and(|p| p < settings.alpha) && self.shift_a * self.shift_b > 0.0 {
             let words = format!(
-                "Both values move the {outcome} rate the same way against baseline ({} and {} points) and do not \
+                "Both values move the {outcome} rate the same way against the reference ({} and {} points) and do not \
                  differ from each other ({}, {range}): intervening matters, the value does not.",
                 points(self.shift_a),
                 points(self.shift_b),
@@ -280,7 +293,7 @@ impl Figures {
         let mut words = format!("{change}, {controls}.");
         if self.shared_shift.abs() > self.effect.abs() {
             words.push_str(&format!(
-                " Both values together shift the rate by {} points against baseline, more than they differ.",
+                " Both values together shift the rate by {} points against the reference, more than they differ.",
                 points(self.shared_shift)
             ));
         }

@@ -208,3 +208,59 @@ fn trials_of_equal_number_share_their_random_numbers_until_the_intervention_matt
         );
     }
 }
+
+#[test]
+fn one_prompt_per_family_and_reconstruction_are_enough_for_a_run() {
+    let mut scenario = scenario();
+    let prompts = PromptSets::read(&scenario).unwrap();
+    for family in &mut scenario.families {
+        family.select_prompts = None;
+        family.sweep_prompts = None;
+        let found = prompts
+            .sweep
+            .iter()
+            .find(|prompt| prompt.family == family.name)
+            .unwrap();
+        family.prompt = Some(found.text.clone());
+    }
+    scenario.sweep.trials = 2;
+    scenario.sweep.intervention = InterventionKind::Reconstruction;
+    scenario.sweep.stop_when_decided = true;
+    scenario.sweep.top_logits = 5;
+    scenario.pathways.record_tokens = true;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let outcome = run(&request(&scenario, &out, false), &Silent).unwrap();
+    assert!(!outcome.verdicts.is_empty());
+    let held_out = outcome
+        .checks
+        .iter()
+        .find(|check| check.check == "held_out_prompts")
+        .unwrap();
+    assert_eq!(held_out.result, "failed");
+    let trials: Vec<TrialRow> = glassbox_store::read_table_dir(&out.join("trials")).unwrap();
+    assert!(
+        trials
+            .iter()
+            .all(|row| row.top_logit_ids.len() == 5 * row.token_ids.len())
+    );
+    assert!(tables(&out).keys().any(|name| name.starts_with("features")));
+    let findings = std::fs::read_to_string(out.join("findings.json")).unwrap();
+    let findings: serde_json::Value = serde_json::from_str(&findings).unwrap();
+    assert_eq!(
+        findings["verdicts"].as_array().unwrap().len(),
+        outcome.verdicts.len()
+    );
+}
+
+#[test]
+fn a_dry_run_counts_what_the_run_will_do() {
+    let scenario = scenario();
+    let estimate = glassbox_experiment::estimate::estimate(&scenario).unwrap();
+    assert_eq!(
+        (estimate.layers, estimate.features, estimate.controls),
+        (6, 6, 12)
+    );
+    assert_eq!(estimate.trials, 6 * (1 + 6 + 2 * 18));
+    assert!(estimate.tokens_per_second > 0.0 && estimate.memory_bytes > 0 && estimate.seconds_at_most > 0.0);
+}

@@ -5,7 +5,7 @@ use glassbox_experiment::calibration::permuted_label_check;
 use glassbox_experiment::causal::{BOTH, TARGET_RATE, causal_rows};
 use glassbox_experiment::plan::{ControlFeature, SelectedFeature, plan_trials};
 use glassbox_experiment::prompts::Prompt;
-use glassbox_experiment::scenario::{CausalSettings, WordSettings};
+use glassbox_experiment::scenario::{CausalSettings, InterventionKind, WordSettings};
 use glassbox_experiment::tables::{CausalRow, TrialRow};
 use glassbox_experiment::trial_index::TrialIndex;
 use glassbox_experiment::verdict::verdicts;
@@ -136,13 +136,14 @@ fn value_rows(rows: &[CausalRow]) -> Vec<&CausalRow> {
 fn true_effects_shared_shifts_and_nothing_are_told_apart() {
     let world = simulate("truth", true);
     let index = index(&world);
-    let rows = causal_rows(&index, FAMILIES).unwrap();
+    let rows = causal_rows(&index, FAMILIES, InterventionKind::Delta).unwrap();
     let verdicts = verdicts(
         &world.features,
         &rows,
         &index,
         &CausalSettings::default(),
         "stop",
+        InterventionKind::Delta,
         1,
     )
     .unwrap();
@@ -178,7 +179,7 @@ fn true_effects_shared_shifts_and_nothing_are_told_apart() {
 #[test]
 fn every_test_of_selected_features_is_in_one_family_and_controls_are_not() {
     let world = simulate("family", true);
-    let rows = causal_rows(&index(&world), FAMILIES).unwrap();
+    let rows = causal_rows(&index(&world), FAMILIES, InterventionKind::Delta).unwrap();
     assert!(
         rows.iter()
             .filter(|row| row.role == "selected")
@@ -204,7 +205,12 @@ fn every_test_of_selected_features_is_in_one_family_and_controls_are_not() {
 fn the_test_keeps_its_level_without_effects() {
     let (mut tests, mut rejected) = (0.0, 0.0);
     for round in 0..12 {
-        let rows = causal_rows(&index(&simulate(&format!("null {round}"), false)), FAMILIES).unwrap();
+        let rows = causal_rows(
+            &index(&simulate(&format!("null {round}"), false)),
+            FAMILIES,
+            InterventionKind::Delta,
+        )
+        .unwrap();
         for row in value_rows(&rows) {
             tests += 1.0;
             rejected += f64::from(u8::from(row.p.unwrap() < 0.05));

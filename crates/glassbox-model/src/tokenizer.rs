@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 
 use thiserror::Error;
 
-use crate::config::ModelConfig;
+use crate::config::{Family, ModelConfig};
 use crate::load_error::listing;
 
 pub use stream::TextStream;
@@ -101,6 +101,18 @@ pub enum Beginning {
     Omit,
     /// As the tokenizer's file would have it: Llama's and Mistral's add the token, GPT-2's and Qwen2's don't.
     AsTokenizer,
+}
+
+impl Beginning {
+    /// What a model's prompts begin with: Llama's and Mistral's models are trained with the token in front of every text, for
+    /// the others the tokenizer's file decides.
+    #[must_use]
+    pub fn of_prompts(config: &ModelConfig) -> Self {
+        match (config.family, config.bos_token_id) {
+            (Family::Llama | Family::Mistral, Some(_)) => Self::Add,
+            _ => Self::AsTokenizer,
+        }
+    }
 }
 
 /// A model's tokenizer.
