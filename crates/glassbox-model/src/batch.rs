@@ -1,5 +1,7 @@
 //! Rows of token ids of unequal length as one rectangular batch, padded on the left.
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 /// A batch that can't be built.
@@ -72,6 +74,22 @@ impl TokenBatch {
         self.ids.extend(tokens);
         self.lengths.clear();
         self.lengths.resize(self.ids.len(), 1);
+    }
+
+    /// The columns of another batch, as rows of full length, padding included. Keeps the memory.
+    pub(crate) fn fill_from_columns(&mut self, other: &Self, columns: Range<usize>) {
+        self.width = columns.len();
+        self.ids.clear();
+        if other.width > 0 {
+            self.ids.extend(
+                other
+                    .ids
+                    .chunks(other.width)
+                    .flat_map(|row| &row[columns.clone()]),
+            );
+        }
+        self.lengths.clear();
+        self.lengths.resize(other.rows(), columns.len() as u32);
     }
 
     /// Rows.

@@ -135,7 +135,7 @@ impl Reach {
 
 /// A program in the course of a run: what it holds, where, and how often it fired.
 #[derive(Debug)]
-pub struct ProgramRun<B: Backend> {
+pub(crate) struct ProgramRun<B: Backend> {
     interventions: Vec<RowIntervention<B>>,
     by_site: HashMap<Site, Vec<usize>>,
     fired: Vec<u64>,
@@ -162,17 +162,8 @@ impl<B: Backend> ProgramRun<B> {
         })
     }
 
-    /// How many rows each intervention has changed so far, in the order of the program.
-    #[must_use]
-    pub fn fired(&self) -> &[u64] {
-        &self.fired
-    }
-
     /// `Ok` if every intervention has changed at least one row.
-    ///
-    /// # Errors
-    /// [`ProgramError::NeverFired`] naming the first that has not.
-    pub fn ensure_all_fired(&self) -> Result<(), ProgramError> {
+    pub(crate) fn ensure_all_fired(&self) -> Result<(), ProgramError> {
         match self.fired.iter().position(|&count| count == 0) {
             Some(index) => Err(ProgramError::NeverFired {
                 intervention: name(index, &self.interventions[index]),

@@ -64,6 +64,7 @@ impl RandomSampling {
 pub struct Sampler {
     /// Token and logit over temperature, of the tokens that stay.
     kept: Vec<(u32, f64)>,
+    ranked: Vec<Ranked>,
     scratch: Vec<f32>,
 }
 
@@ -125,41 +126,47 @@ impl Sampler {
             .kept
             .iter()
             .fold(f64::NEG_INFINITY, |largest, &(_, logit)| largest.max(logit));
-        let wanted = p * self
-            .kept
-            .iter()
-            .map(|&(_, logit)| (logit - largest).exp())
-            .sum::<f64>();
-        // Only the head of the distribution needs to be sorted; it is widened until it holds enough.
-        let mut depth = 8.0;
-        loop {
-            let mut head: Vec<(u32, f64)> = self
-                .kept
-                .iter()
-                .copied()
-                .filter(|&(_, logit)| logit >= largest - depth)
-                .collect();
-            let mass: f64 = head.iter().map(|&(_, logit)| (logit - largest).exp()).sum();
-            if mass < wanted && head.len() < self.kept.len() {
-                depth *= 2.0;
-                continue;
-            }
-            head.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            let mut before = 0.0;
-            let count = head
-                .iter()
-                .take_while(|(_, logit)| {
-                    let stays = before < wanted;
-                    before += (logit - largest).exp();
-                    stays
-                })
-                .count();
-            head.truncate(count);
-            head.sort_unstable_by_key(|&(token, _)| token);
-            self.kept = head;
+        self.ranked.clear();
+        self.ranked.extend(self.kept.iter().map(|&(token, logit)| Ranked {
+            token,
+            logit,
+            weight: (logit - largest).exp(),
+        }));
+        let wanted = p * self.ranked.iter().map(|entry| entry.weight).sum::<f64>();
+        let Some(last) = last_of_top(&mut self.ranked, wanted) else {
             return;
+        };
+        self.kept
+            .retain(|&(token, logit)| logit > last.logit || (logit == last.logit && token <= last.token));
+    }
+}
+
+/// A token with its softmax weight.
+#[derive(Clone, Copy, Debug)]
+struct Ranked {
+    token: u32,
+    logit: f64,
+    weight: f64,
+}
+
+/// The last entry that is kept: of the entries by falling logit (equal ones by rising token), those stay that have less
+/// than the wanted weight before them. Halves the part in question instead of sorting all of it.
+fn last_of_top(entries: &mut [Ranked], wanted: f64) -> Option<Ranked> {
+    let order = |a: &Ranked, b: &Ranked| b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token));
+    // The entry looked for lies in begin..end; those before begin weigh `before`, which is less than wanted.
+    let (mut begin, mut end, mut before) = (0, entries.len(), 0.0);
+    while end - begin > 1 {
+        let middle = begin + (end - begin) / 2;
+        entries[begin..end].select_nth_unstable_by(middle - begin, order);
+        let upper: f64 = entries[begin..middle].iter().map(|entry| entry.weight).sum();
+        if before + upper < wanted {
+            before += upper;
+            begin = middle;
+        } else {
+            end = middle;
         }
     }
+    entries.get(begin).copied()
 }
 
 /// Whether the Gumbel variate of these bits is surely at most `needed`, told without a logarithm. The variate exceeds
@@ -228,6 +235,32 @@ mod tests {
         // A low temperature sharpens before top-p is applied: 0.8, 0.2 at temperature 1/2.
         assert_eq!(kept(&logits, 0.5, Some(2), Some(0.75)), [2]);
         assert_eq!(kept(&[0.0, -1000.0], 1.0, None, Some(0.999)), [0]);
+    }
+
+    #[test]
+    fn top_p_equals_a_sort() {
+        for seed in 0..40_u32 {
+            // Few distinct values, so that there are ties at the edge.
+            let logits: Vec<f32> = (0..200_u32)
+                .map(|i| (i.wrapping_mul(2_654_435_761 + seed) >> 28) as f32 * 0.3)
+                .collect();
+            for p in [0.01_f32, 0.3, 0.5, 0.9, 0.999] {
+                let mut order: Vec<usize> = (0..logits.len()).collect();
+                order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+                let weight = |i: usize| f64::from(logits[i]).exp();
+                let total: f64 = (0..logits.len()).map(weight).sum();
+                let mut before = 0.0;
+                let mut expected: Vec<u32> = Vec::new();
+                for i in order {
+                    if before < f64::from(p) * total {
+                        expected.push(i as u32);
+                    }
+                    before += weight(i);
+                }
+                expected.sort_unstable();
+                assert_eq!(kept(&logits, 1.0, None, Some(p)), expected, "seed {seed}, p {p}");
+            }
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ proptest! {
         lengths in prop::collection::vec(1_usize..9, 1..4),
         pieces in prop::collection::vec(1_usize..5, 1..5),
     ) {
-        let model = random_model::model(&CpuBackend::default(), family, seed);
+        let model = random_model::model(&CpuBackend, family, seed);
         let mut numbers = Numbers::new(seed + 1);
         let starts = rows(&mut numbers, &lengths, &model);
         let more: usize = pieces.iter().sum();
@@ -91,7 +91,7 @@ proptest! {
     fn batched_equals_single(
         family in family(), seed in 1_u64..1000, lengths in prop::collection::vec(1_usize..12, 2..5),
     ) {
-        let model = random_model::model(&CpuBackend::default(), family, seed);
+        let model = random_model::model(&CpuBackend, family, seed);
         let rows = rows(&mut Numbers::new(seed), &lengths, &model);
         let sites: Vec<Site> = Site::all(model.config());
         let batch = TokenBatch::from_rows(&rows).unwrap();
@@ -117,7 +117,7 @@ proptest! {
     fn row_interventions_equal_one_at_a_time(
         family in family(), seed in 1_u64..1000, lengths in prop::collection::vec(2_usize..9, 2..5),
     ) {
-        let model = random_model::model(&CpuBackend::default(), family, seed);
+        let model = random_model::model(&CpuBackend, family, seed);
         let config = model.config();
         let mut numbers = Numbers::new(seed);
         let rows = rows(&mut numbers, &lengths, &model);
@@ -168,7 +168,7 @@ proptest! {
     fn a_forked_and_a_reordered_cache_continue_as_if_computed(
         family in family(), seed in 1_u64..1000, lengths in prop::collection::vec(1_usize..9, 3..5),
     ) {
-        let model = random_model::model(&CpuBackend::default(), family, seed);
+        let model = random_model::model(&CpuBackend, family, seed);
         let mut numbers = Numbers::new(seed);
         let starts = rows(&mut numbers, &lengths, &model);
         let mut workspace = model.workspace();
@@ -202,7 +202,7 @@ proptest! {
     fn starting_at_a_layer_equals_the_whole(
         family in family(), seed in 1_u64..1000, lengths in prop::collection::vec(1_usize..9, 1..4), layer in 0_u32..4,
     ) {
-        let model = random_model::model(&CpuBackend::default(), family, seed);
+        let model = random_model::model(&CpuBackend, family, seed);
         let batch = TokenBatch::from_rows(&rows(&mut Numbers::new(seed), &lengths, &model)).unwrap();
         let mut workspace = model.workspace();
         let sites = [if layer < 3 { Site::ResidPre(layer) } else { Site::ResidPost(2) }, Site::ResidPost(2)];
@@ -230,8 +230,8 @@ proptest! {
 #[test]
 fn backends_agree() {
     for family in FAMILIES {
-        let fast = random_model::model(&CpuBackend::default(), family, 5);
-        let slow = random_model::model(&ReferenceBackend::default(), family, 5);
+        let fast = random_model::model(&CpuBackend, family, 5);
+        let slow = random_model::model(&ReferenceBackend, family, 5);
         let tokens = rows(&mut Numbers::new(9), &[7, 3, 5], &fast);
         let sites = Site::all(fast.config());
         let batch = TokenBatch::from_rows(&tokens).unwrap();
@@ -253,8 +253,8 @@ fn backends_agree() {
             .unwrap();
         close("logits", &ours.logits.values, &theirs.logits.values);
         for (site, recorded) in theirs.recording.sites() {
-            for row in 0..3 {
-                for position in 0..tokens[row].len() as u32 {
+            for (row, tokens) in tokens.iter().enumerate() {
+                for position in 0..tokens.len() as u32 {
                     if let Some(values) = theirs.recording.at(site, row, position) {
                         close(
                             &site.to_string(),
@@ -279,7 +279,7 @@ fn repeated_runs_and_other_thread_counts_give_the_same_bits() {
                 .unwrap();
             pool.install(|| {
                 let config = random_model::wide_config(family);
-                let model = random_model::model_of(&CpuBackend::default(), config, 3);
+                let model = random_model::model_of(&CpuBackend, config, 3);
                 let mut numbers = Numbers::new(4);
                 let rows = rows(&mut numbers, &[30, 17, 45, 2, 9], &model);
                 let batch = TokenBatch::from_rows(&rows).unwrap();

@@ -112,7 +112,7 @@ fn naive(
 fn equals_the_naive_loop_in_a_batch_and_from_a_shared_prefix() {
     let mut ended = 0;
     for (index, family) in FAMILIES.into_iter().enumerate() {
-        let model = random_model::model(&CpuBackend::default(), family, 40 + index as u64);
+        let model = random_model::model(&CpuBackend, family, 40 + index as u64);
         let mut numbers = Numbers::new(8);
         let prompts: Vec<Vec<u32>> = [6, 1, 9]
             .iter()
@@ -161,7 +161,7 @@ fn equals_the_naive_loop_in_a_batch_and_from_a_shared_prefix() {
 
 #[test]
 fn random_numbers_belong_to_the_trial_not_to_the_batch() {
-    let model = random_model::model(&CpuBackend::default(), FAMILIES[0], 2);
+    let model = random_model::model(&CpuBackend, FAMILIES[0], 2);
     let prompts = vec![vec![5, 6, 7]; 6];
     let keys = keys(6);
     let mut workspace = model.workspace();
@@ -224,7 +224,7 @@ impl StopRule for ThirdOfRowOne {
 
 #[test]
 fn every_reason_to_stop() {
-    let model = random_model::model(&CpuBackend::default(), FAMILIES[0], 6);
+    let model = random_model::model(&CpuBackend, FAMILIES[0], 6);
     let longest = model.config().max_positions;
     let mut numbers = Numbers::new(3);
     let prompts = vec![
@@ -306,7 +306,7 @@ impl GenerationObserver<CpuBackend> for Residuals {
 
 #[test]
 fn an_observer_sees_what_a_replay_records() {
-    let model = random_model::model(&CpuBackend::default(), FAMILIES[2], 12);
+    let model = random_model::model(&CpuBackend, FAMILIES[2], 12);
     let mut numbers = Numbers::new(8);
     let prompts: Vec<Vec<u32>> = [3, 7, 4, 5]
         .iter()
@@ -358,7 +358,7 @@ fn an_observer_sees_what_a_replay_records() {
 
 #[test]
 fn requests_that_cannot_be_met_are_refused() {
-    let model = random_model::model(&CpuBackend::default(), FAMILIES[1], 2);
+    let model = random_model::model(&CpuBackend, FAMILIES[1], 2);
     let config = model.config();
     let mut workspace = model.workspace();
     let mut refused = |request: GenerationRequest<'_, CpuBackend>, says: &str| {
@@ -446,8 +446,93 @@ fn works_on_any_backend() {
         let generated = model.generate(&mut model.workspace(), request).unwrap();
         generated.into_iter().map(|row| row.tokens).collect()
     }
-    assert_eq!(
-        tokens(&CpuBackend::default()),
-        tokens(&glassbox_kernels::ReferenceBackend::default())
-    );
+    assert_eq!(tokens(&CpuBackend), tokens(&glassbox_kernels::ReferenceBackend));
+}
+
+#[test]
+fn many_and_long_prompts_are_computed_in_pieces() {
+    for family in FAMILIES {
+        let model = random_model::model(&CpuBackend, family, 33);
+        let mut numbers = Numbers::new(4);
+        // Pieces are a few positions wide here, so that short rows begin in a later one.
+        let prompts: Vec<Vec<u32>> = (0..300)
+            .map(|row| numbers.tokens(1 + row * 7 % 29, model.config()))
+            .collect();
+        let (keys, program) = (keys(300), program(&model, 300, &Positions::LastAndGenerated));
+        let mut workspace = model.workspace();
+        let request = GenerationRequest::new(Prompts::Own(&prompts), 4)
+            .sampling(SAMPLED, &keys)
+            .program(&program);
+        let own = model.generate(&mut workspace, request).unwrap();
+        let prefix = model.prefill_shared(&mut workspace, &prompts).unwrap();
+        let rows: Vec<u32> = (0..300).collect();
+        let request = GenerationRequest::new(
+            Prompts::Shared {
+                prefix: &prefix,
+                rows: &rows,
+            },
+            4,
+        )
+        .sampling(SAMPLED, &keys)
+        .program(&program);
+        assert_eq!(model.generate(&mut workspace, request).unwrap(), own);
+        for row in (0..300).step_by(23) {
+            let alone = naive(&model, &prompts[row], &program, row as u32, SAMPLED, keys[row], 4);
+            assert_eq!(own[row], alone, "{family:?} row {row}");
+        }
+    }
+}
+
+#[test]
+fn prompts_of_one_token_share_nothing_and_work() {
+    let model = random_model::model(&CpuBackend, FAMILIES[0], 33);
+    let prompts = [vec![5], vec![9]];
+    let mut workspace = model.workspace();
+    let prefix = model.prefill_shared(&mut workspace, &prompts).unwrap();
+    let shared = Prompts::Shared {
+        prefix: &prefix,
+        rows: &[0, 1],
+    };
+    let from_prefix = model
+        .generate(&mut workspace, GenerationRequest::new(shared, 6))
+        .unwrap();
+    let own = model
+        .generate(&mut workspace, GenerationRequest::new(Prompts::Own(&prompts), 6))
+        .unwrap();
+    assert_eq!(from_prefix, own);
+}
+
+#[test]
+fn thread_counts_change_no_bit() {
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let config = random_model::wide_config(FAMILIES[0]);
+            let model = random_model::model_of(&CpuBackend, config, 3);
+            let mut numbers = Numbers::new(4);
+            let prompts: Vec<Vec<u32>> = (0..40).map(|_| numbers.tokens(12, model.config())).collect();
+            let keys = keys(40);
+            let request = GenerationRequest::new(Prompts::Own(&prompts), 8)
+                .sampling(SAMPLED, &keys)
+                .top_logits(5);
+            let generated = model.generate(&mut model.workspace(), request).unwrap();
+            let bits = |row: &Generated| -> Vec<u32> {
+                row.top_logits
+                    .iter()
+                    .flat_map(|top| &top.values)
+                    .map(|x| x.to_bits())
+                    .collect()
+            };
+            generated
+                .iter()
+                .map(|row| (row.tokens.clone(), bits(row)))
+                .collect::<Vec<_>>()
+        })
+    };
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(3));
 }

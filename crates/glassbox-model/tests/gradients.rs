@@ -157,7 +157,7 @@ fn scalar<B: Backend>(
 
 #[test]
 fn gradients_through_edits_equal_finite_differences() {
-    let backend = ReferenceBackend::default();
+    let backend = ReferenceBackend;
     for (index, family) in FAMILIES.into_iter().enumerate() {
         let model = random_model::model(&backend, family, 31 + index as u64);
         let config = model.config();
@@ -232,8 +232,7 @@ fn gradients_through_edits_equal_finite_differences() {
                 let width = config.d_model;
                 let mut before = backend.upload(&residual);
                 let mut chain = Vec::new();
-                let mut at = 0;
-                for intervention in &program.interventions {
+                for (at, intervention) in program.interventions.iter().enumerate() {
                     let rows: Vec<u32> = match intervention.rows {
                         BatchRows::All => vec![0, 1, 2, 3, 4, 7, 8, 9],
                         BatchRows::One(_) => vec![1],
@@ -245,7 +244,6 @@ fn gradients_through_edits_equal_finite_differences() {
                         .edit
                         .apply(&backend, &mut before, width, &rows)
                         .unwrap();
-                    at += 1;
                 }
                 let mut pulled = backend.upload(&gradient);
                 for (at, before, rows) in chain.iter().rev() {
@@ -287,7 +285,7 @@ fn gradients_through_edits_equal_finite_differences() {
 
 #[test]
 fn inner_sites_have_the_gradients_that_moving_them_shows() {
-    let backend = ReferenceBackend::default();
+    let backend = ReferenceBackend;
     for family in FAMILIES {
         let model = random_model::model(&backend, family, 3);
         let config = model.config();
@@ -353,7 +351,7 @@ fn inner_sites_have_the_gradients_that_moving_them_shows() {
 
 #[test]
 fn a_tape_serves_many_scalars_and_refuses_what_it_lacks() {
-    let backend = CpuBackend::default();
+    let backend = CpuBackend;
     let model = random_model::model(&backend, FAMILIES[0], 3);
     let config = model.config();
     let batch = TokenBatch::from_rows(&[vec![3, 4, 5, 6], vec![7, 8]]).unwrap();

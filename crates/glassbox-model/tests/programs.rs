@@ -20,6 +20,8 @@ use glassbox_model::model::Model;
 use glassbox_model::site::{Norm, Site, SiteAxes};
 
 type Edit = Arc<dyn RowEdit<CpuBackend>>;
+/// From an old value and its place in its row to the new one.
+type Expected<'a> = dyn Fn(f32, usize) -> f32 + 'a;
 
 fn one(site: Site, edit: Edit) -> RowIntervention<CpuBackend> {
     RowIntervention {
@@ -69,7 +71,7 @@ fn touched(site: Site, model: &Model, heads: Option<&[u32]>, queries: usize) -> 
 
 #[test]
 fn every_edit_at_every_site_changes_its_place_and_what_follows() {
-    let backend = CpuBackend::default();
+    let backend = CpuBackend;
     for family in FAMILIES {
         let model = random_model::model(&backend, family, 14);
         let config = model.config();
@@ -83,7 +85,7 @@ fn every_edit_at_every_site_changes_its_place_and_what_follows() {
                 let ranges = touched(site, &model, heads.as_deref(), 5);
                 let width = axes.edit_width(heads.is_some()).unwrap_or(5);
                 let given = numbers.list(width, 0.6, 0.4);
-                let edits: [(Edit, &dyn Fn(f32, usize) -> f32); 4] = [
+                let edits: [(Edit, &Expected<'_>); 4] = [
                     (Arc::new(Set::new(&backend, &given).unwrap()), &|_, i| given[i]),
                     (Arc::new(Add::new(&backend, &given).unwrap()), &|x, i| {
                         x + given[i]
@@ -157,7 +159,7 @@ fn largest_finite(values: &[f32]) -> f32 {
 
 #[test]
 fn a_value_set_at_the_end_of_a_block_is_the_next_blocks_input() {
-    let backend = CpuBackend::default();
+    let backend = CpuBackend;
     for family in FAMILIES {
         let model = random_model::model(&backend, family, 14);
         let mut numbers = Numbers::new(6);
@@ -185,7 +187,7 @@ fn a_value_set_at_the_end_of_a_block_is_the_next_blocks_input() {
 
 #[test]
 fn edited_keys_and_values_stay_in_the_cache() {
-    let backend = CpuBackend::default();
+    let backend = CpuBackend;
     for family in FAMILIES {
         let model = random_model::model(&backend, family, 9);
         let mut numbers = Numbers::new(6);
@@ -199,7 +201,7 @@ fn edited_keys_and_values_stay_in_the_cache() {
                 positions: Positions::Absolute(vec![1]),
                 ..one(site, Arc::new(Scale(-2.0)))
             });
-            let full = run(&model, &[tokens.clone()], &program, &[]);
+            let full = run(&model, std::slice::from_ref(&tokens), &program, &[]);
             let mut workspace = model.workspace();
             let mut cache = KvCache::new(&backend, model.config(), 1, 6);
             let batch = TokenBatch::from_row(&tokens[..3]).unwrap();
@@ -218,7 +220,7 @@ fn edited_keys_and_values_stay_in_the_cache() {
                 largest_difference(output.logits.row(0), expected) <= 1e-5 * largest(expected),
                 "{site}"
             );
-            let plain = run(&model, &[tokens.clone()], &RowProgram::default(), &[]);
+            let plain = run(&model, std::slice::from_ref(&tokens), &RowProgram::default(), &[]);
             assert!(
                 largest_difference(expected, plain.logits.at(0, 5).unwrap()) > 1e-4,
                 "{site} has no effect"
@@ -229,7 +231,7 @@ fn edited_keys_and_values_stay_in_the_cache() {
 
 #[test]
 fn interventions_at_one_place_act_in_the_programs_order() {
-    let backend = CpuBackend::default();
+    let backend = CpuBackend;
     let model = random_model::model(&backend, FAMILIES[0], 9);
     let width = model.config().d_model;
     let set: Edit = Arc::new(Set::new(&backend, &vec![2.0; width]).unwrap());
@@ -254,7 +256,7 @@ fn interventions_at_one_place_act_in_the_programs_order() {
 
 #[test]
 fn positions_mean_what_they_say() {
-    let backend = CpuBackend::default();
+    let backend = CpuBackend;
     let model = random_model::model(&backend, FAMILIES[0], 9);
     let rows = vec![vec![4, 5, 6, 7, 8], vec![4, 5, 6]];
     let lengths = [3, 2];
@@ -290,7 +292,7 @@ fn positions_mean_what_they_say() {
 
 #[test]
 fn a_program_that_does_not_fit_is_refused_before_anything_is_computed() {
-    let backend = CpuBackend::default();
+    let backend = CpuBackend;
     let model = random_model::model(&backend, FAMILIES[0], 9);
     let width = model.config().d_model;
     let batch = TokenBatch::from_rows(&[vec![4, 5, 6], vec![7]]).unwrap();
@@ -444,7 +446,7 @@ fn a_program_that_does_not_fit_is_refused_before_anything_is_computed() {
 
 #[test]
 fn requests_that_do_not_fit_are_refused() {
-    let backend = CpuBackend::default();
+    let backend = CpuBackend;
     let model = random_model::model(&backend, FAMILIES[0], 9);
     let config = model.config();
     let batch = TokenBatch::from_rows(&[vec![4, 5, 6], vec![7]]).unwrap();
@@ -535,7 +537,7 @@ fn requests_that_do_not_fit_are_refused() {
 
 #[test]
 fn the_first_value_that_is_not_finite_is_named() {
-    let backend = CpuBackend::default();
+    let backend = CpuBackend;
     for family in FAMILIES {
         let model = random_model::model(&backend, family, 9);
         let batch = TokenBatch::from_rows(&[vec![4, 5, 6], vec![7, 3]]).unwrap();
@@ -601,7 +603,7 @@ impl<B: Backend> SiteVisitor<B> for Refusing {
 
 #[test]
 fn a_visitors_error_names_the_site() {
-    let model = random_model::model(&CpuBackend::default(), FAMILIES[0], 9);
+    let model = random_model::model(&CpuBackend, FAMILIES[0], 9);
     let batch = TokenBatch::from_row(&[4, 5, 6]).unwrap();
     let mut visitor = Refusing(0);
     let error = model

@@ -21,7 +21,7 @@ fn greedy_decoding_tells_the_published_story() {
         println!("skipped: {} is not there", folder.display());
         return;
     }
-    let model = Model::open(CpuBackend::default(), &folder).unwrap();
+    let model = Model::open(CpuBackend, &folder).unwrap();
     let tokenizer = Tokenizer::open(&folder, model.config()).unwrap();
     let prompts = [tokenizer.encode("", Beginning::Add).unwrap()];
     // The story's last sentence ends with this; the model would go on after it.

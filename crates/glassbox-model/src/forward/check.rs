@@ -47,7 +47,7 @@ pub(super) fn layers<B: Backend>(
 pub(super) fn rows<B: Backend>(
     batch: &TokenBatch,
     cache: Option<&KvCache<B>>,
-    lists: [(&'static str, Option<&[u32]>); 2],
+    lists: [(&'static str, Option<&[u32]>); 3],
 ) -> Result<(), ForwardError> {
     let count = |what, found| {
         let batch = batch.rows();

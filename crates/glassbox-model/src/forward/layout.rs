@@ -20,26 +20,22 @@ pub struct PassLayout {
 }
 
 impl PassLayout {
-    /// Lays out a pass. `past` is the first slot and the first keys of a filled cache.
+    /// Lays out a pass whose new positions take the slots from `first_slot` on.
     /// `prompt_lengths` and `row_ids` default to all positions so far, and to 0, 1, 2, ….
     pub(crate) fn fill(
         &mut self,
         batch: &TokenBatch,
-        past: Option<(usize, &[u32])>,
+        first_slot: usize,
+        first_key: Option<&[u32]>,
         prompt_lengths: Option<&[u32]>,
         row_ids: Option<&[u32]>,
     ) {
         self.queries = batch.width();
+        self.first_slot = first_slot;
         self.first_key.clear();
-        match past {
-            Some((first_slot, first_key)) => {
-                self.first_slot = first_slot;
-                self.first_key.extend_from_slice(first_key);
-            }
-            None => {
-                self.first_slot = 0;
-                self.first_key.extend(batch.padding());
-            }
+        match first_key {
+            Some(first_key) => self.first_key.extend_from_slice(first_key),
+            None => self.first_key.extend(batch.padding()),
         }
         let keys = self.keys() as u32;
         self.prompt_lengths.clear();
@@ -47,7 +43,7 @@ impl PassLayout {
             Some(lengths) => self.prompt_lengths.extend_from_slice(lengths),
             None => self
                 .prompt_lengths
-                .extend(self.first_key.iter().map(|first| keys - first)),
+                .extend(self.first_key.iter().map(|first| keys.saturating_sub(*first))),
         }
         self.row_ids.clear();
         match row_ids {

@@ -88,6 +88,7 @@ impl<B: Backend> Model<B> {
             program,
             prompt_lengths,
             row_ids,
+            first_key,
             record,
             visitor,
         } = request;
@@ -97,13 +98,15 @@ impl<B: Backend> Model<B> {
         let lists = [
             ("the list of prompt lengths", prompt_lengths),
             ("the list of row ids", row_ids),
+            ("the list of first keys", first_key),
         ];
         check::rows(batch, cache.as_deref(), lists)?;
-        let past = cache
-            .as_deref()
-            .filter(|cache| cache.filled() > 0)
-            .map(|cache| (cache.filled(), cache.first_key()));
-        workspace.layout.fill(batch, past, prompt_lengths, row_ids);
+        let past = cache.as_deref().filter(|cache| cache.filled() > 0);
+        let first_slot = past.map_or(0, KvCache::filled);
+        let first_key = past.map(KvCache::first_key).or(first_key);
+        workspace
+            .layout
+            .fill(batch, first_slot, first_key, prompt_lengths, row_ids);
         let embedding = matches!(start, Start::Embedding);
         check::context(config, &workspace.layout)?;
         if embedding {

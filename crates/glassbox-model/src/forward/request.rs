@@ -80,6 +80,7 @@ pub struct ForwardRequest<'a, B: Backend> {
     pub(crate) program: PassProgram<'a, B>,
     pub(crate) prompt_lengths: Option<&'a [u32]>,
     pub(crate) row_ids: Option<&'a [u32]>,
+    pub(crate) first_key: Option<&'a [u32]>,
     pub(crate) record: &'a [Site],
     pub(crate) visitor: Option<&'a mut dyn SiteVisitor<B>>,
 }
@@ -96,6 +97,7 @@ impl<'a, B: Backend> ForwardRequest<'a, B> {
             program: PassProgram::None,
             prompt_lengths: None,
             row_ids: None,
+            first_key: None,
             record: &[],
             visitor: None,
         }
@@ -126,7 +128,8 @@ impl<'a, B: Backend> ForwardRequest<'a, B> {
         self
     }
 
-    /// Applies a program. Every intervention must fire in this pass.
+    /// Applies a program. Every intervention must fire in this pass. Positions that are in the cache already are past,
+    /// and stay as they are.
     pub fn program(mut self, program: &'a RowProgram<B>) -> Self {
         self.program = PassProgram::Whole(program);
         self
@@ -146,6 +149,12 @@ impl<'a, B: Backend> ForwardRequest<'a, B> {
     /// The number that each batch row has for the program and for visitors, 0, 1, 2, … by default.
     pub(crate) fn row_ids(mut self, ids: &'a [u32]) -> Self {
         self.row_ids = Some(ids);
+        self
+    }
+
+    /// Slot of each row's first token, where the batch is a piece of longer rows and can't tell.
+    pub(crate) fn first_key(mut self, first_key: &'a [u32]) -> Self {
+        self.first_key = Some(first_key);
         self
     }
 

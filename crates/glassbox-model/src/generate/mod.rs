@@ -1,5 +1,6 @@
 //! Generation: tokens chosen one after the other, for many rows at once.
 
+mod prefill;
 mod request;
 mod run;
 mod shared_prefix;

@@ -103,9 +103,10 @@ pub struct ChosenToken {
     pub stopped: Option<StopReason>,
 }
 
-/// Sees a generation while it runs: the sites that it wants at every pass (the first pass covers the prompt, or its last
-/// position where a prefix is shared), then the tokens chosen. [`crate::forward::PassLayout::row_id`] gives the
-/// request's row of a batch row; rows that have ended are no longer part of the passes.
+/// Sees a generation while it runs: the sites that it wants at every pass (the first ones cover the prompts piece by
+/// piece, or their last positions where a prefix is shared), then the tokens chosen.
+/// [`crate::forward::PassLayout::row_id`] gives the request's row of a batch row; rows that have ended are no longer
+/// part of the passes.
 pub trait GenerationObserver<B: Backend>: SiteVisitor<B> {
     /// Gets the tokens chosen in a step, counted from 0.
     ///

@@ -6,8 +6,9 @@ use rayon::prelude::*;
 
 use crate::batch::TokenBatch;
 use crate::cache::KvCache;
-use crate::forward::{ForwardRequest, SiteVisitor, Workspace};
+use crate::forward::{ForwardRequest, LogitPositions, SiteVisitor, Workspace};
 use crate::forward_error::ForwardError;
+use crate::generate::prefill::pieces;
 use crate::generate::request::{ChosenToken, GenerateError, Generated, GenerationRequest, Prompts};
 use crate::generate::shared_prefix::check_prompts;
 use crate::generate::stop::{RowText, StopReason};
@@ -111,7 +112,11 @@ fn compile<B: Backend>(
     };
     refuse_prefix_edits(program, &prefix_lengths)?;
     // The last new token is never fed back.
-    let end = |length: u32| (length as usize + request.max_new_tokens - 1).min(config.max_positions) as u32;
+    let end = |length: u32| {
+        (length as usize)
+            .saturating_add(request.max_new_tokens - 1)
+            .min(config.max_positions) as u32
+    };
     let positions = prefix_lengths
         .iter()
         .zip(&prompt_lengths)
@@ -133,6 +138,8 @@ struct Generation<'a, B: Backend> {
     eos_token_ids: Vec<u32>,
     cache: KvCache<B>,
     batch: TokenBatch,
+    /// The columns of the batch that one pass computes.
+    piece: TokenBatch,
     step: usize,
     /// In the order of the batch.
     live: Vec<LiveRow<'a>>,
@@ -188,6 +195,7 @@ impl<'a, B: Backend> Generation<'a, B> {
             eos_token_ids: eos,
             cache,
             batch,
+            piece: TokenBatch::default(),
             step: 0,
             row_ids: live.iter().map(|live| live.row).collect(),
             prompt_lengths: live.iter().map(|live| live.prompt_length).collect(),
@@ -204,19 +212,30 @@ impl<'a, B: Backend> Generation<'a, B> {
         &mut self,
         model: &Model<B>,
         workspace: &mut Workspace<B>,
-        program: Option<&mut ProgramRun<B>>,
+        mut program: Option<&mut ProgramRun<B>>,
     ) -> Result<(), GenerateError> {
-        let mut pass = ForwardRequest::new(&self.batch)
-            .cache(&mut self.cache)
-            .prompt_lengths(&self.prompt_lengths)
-            .row_ids(&self.row_ids);
-        if let Some(program) = program {
-            pass = pass.running_program(program);
+        let first_key: Vec<u32> = self.batch.padding().collect();
+        for columns in pieces(&self.batch) {
+            let last = columns.end == self.batch.width();
+            self.piece.fill_from_columns(&self.batch, columns);
+            let mut pass = ForwardRequest::new(&self.piece)
+                .cache(&mut self.cache)
+                .first_key(&first_key)
+                .prompt_lengths(&self.prompt_lengths)
+                .row_ids(&self.row_ids)
+                .logits(if last {
+                    LogitPositions::Last
+                } else {
+                    LogitPositions::None
+                });
+            if let Some(program) = program.as_deref_mut() {
+                pass = pass.running_program(program);
+            }
+            if let Some(observer) = self.request.observer.as_deref_mut() {
+                pass = pass.visitor(observer as &mut dyn SiteVisitor<B>);
+            }
+            model.forward_on_device(workspace, pass)?;
         }
-        if let Some(observer) = self.request.observer.as_deref_mut() {
-            pass = pass.visitor(observer as &mut dyn SiteVisitor<B>);
-        }
-        model.forward_on_device(workspace, pass)?;
         Ok(())
     }
 

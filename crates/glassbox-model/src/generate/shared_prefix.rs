@@ -6,6 +6,7 @@ use crate::batch::{BatchError, TokenBatch};
 use crate::cache::KvCache;
 use crate::forward::{ForwardRequest, LogitPositions, Workspace};
 use crate::forward_error::ForwardError;
+use crate::generate::prefill::pieces;
 use crate::model::Model;
 
 /// The keys and values of all prompt positions but the last.
@@ -50,11 +51,14 @@ impl<B: Backend> Model<B> {
         let mut batch = TokenBatch::default();
         batch.fill(prompts.iter().map(|prompt| &prompt[..prompt.len() - 1]));
         let mut cache = KvCache::new(self.backend(), self.config(), prompts.len(), batch.width());
-        // Prompts of one token have nothing to compute.
-        if batch.width() > 0 {
-            let request = ForwardRequest::new(&batch)
+        let first_key: Vec<u32> = batch.padding().collect();
+        let mut piece = TokenBatch::default();
+        for columns in pieces(&batch) {
+            piece.fill_from_columns(&batch, columns);
+            let request = ForwardRequest::new(&piece)
                 .logits(LogitPositions::None)
-                .cache(&mut cache);
+                .cache(&mut cache)
+                .first_key(&first_key);
             self.forward_on_device(workspace, request)?;
         }
         Ok(SharedPrefix {

@@ -109,14 +109,14 @@ mod tests {
 
     #[test]
     fn stop_strings_are_found_where_they_end() {
-        let stops = ["never".to_owned(), "er 🎰".to_owned(), "ß".to_owned()];
+        let stops = ["never".to_owned(), "er 🎰".to_owned()];
         let mut row = RowText::new(&Characters, &[]).unwrap();
-        let found: Vec<(usize, usize)> = "größer 🎰 $10"
-            .chars()
-            .enumerate()
-            .filter_map(|(i, c)| row.push(u32::from(c), &stops).unwrap().map(|stop| (i, stop)))
-            .collect();
-        assert_eq!(found, [(3, 2), (7, 1)]);
+        let mut found = None;
+        for (i, character) in "größer 🎰 $10".chars().enumerate() {
+            let stop = row.push(u32::from(character), &stops).unwrap();
+            found = found.or(stop.map(|stop| (i, stop)));
+        }
+        assert_eq!(found, Some((7, 1)));
         assert_eq!(row.text(), "größer 🎰 $10");
     }
 }

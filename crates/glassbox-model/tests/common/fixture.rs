@@ -72,7 +72,7 @@ impl Fixture {
     }
 
     pub fn model(&self) -> Model {
-        Model::open(CpuBackend::default(), &self.folder).unwrap()
+        Model::open(CpuBackend, &self.folder).unwrap()
     }
 }
 
