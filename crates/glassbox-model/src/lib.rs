@@ -26,6 +26,7 @@ pub mod load_error;
 pub mod locate;
 pub mod model;
 pub mod model_hash;
+mod nearest;
 pub mod program;
 pub mod random;
 pub mod record;

@@ -6,87 +6,14 @@ use glassbox_kernels::Backend;
 use glassbox_kernels::backend::NormKind;
 
 use crate::config::PositionKind;
-use crate::forward::{PassLayout, grow};
 use crate::forward_error::ForwardError;
+use crate::gradient::buffers::Gradients;
 use crate::gradient::seeds::Seeds;
 use crate::gradient::tape::Tape;
-use crate::model::Model;
 use crate::program::Reach;
 use crate::record::{RecordedSite, Recording};
 use crate::site::{Norm, Site, SiteAxes};
 use crate::weights::NormWeights;
-
-/// Gradients with respect to the values of a pass, in buffers that are reused between passes back.
-#[derive(Debug)]
-pub(super) struct Gradients<B: Backend> {
-    /// [rows, d_model].
-    resid: B::Buffer,
-    /// [rows, d_model].
-    branch: B::Buffer,
-    /// [rows, d_model].
-    normalized: B::Buffer,
-    /// [rows].
-    scale: B::Buffer,
-    /// The scale itself, computed again [rows].
-    scale_value: B::Buffer,
-    query: B::Buffer,
-    key: B::Buffer,
-    value: B::Buffer,
-    mixed: B::Buffer,
-    /// The pattern itself, computed again [batch, heads, queries, keys].
-    pattern_value: B::Buffer,
-    pattern: B::Buffer,
-    mlp_post: B::Buffer,
-    mlp_pre: B::Buffer,
-    mlp_pre_linear: B::Buffer,
-}
-
-impl<B: Backend> Gradients<B> {
-    pub(super) fn new(backend: &B) -> Self {
-        let empty = || backend.zeros(0);
-        Self {
-            resid: empty(),
-            branch: empty(),
-            normalized: empty(),
-            scale: empty(),
-            scale_value: empty(),
-            query: empty(),
-            key: empty(),
-            value: empty(),
-            mixed: empty(),
-            pattern_value: empty(),
-            pattern: empty(),
-            mlp_post: empty(),
-            mlp_pre: empty(),
-            mlp_pre_linear: empty(),
-        }
-    }
-
-    fn reserve(&mut self, model: &Model<B>, layout: &PassLayout) {
-        let (config, backend) = (model.config(), model.backend());
-        let rows = layout.batch() * layout.queries();
-        let (heads, kv_heads) = (config.n_heads * config.d_head, config.n_kv_heads * config.d_head);
-        let scores = layout.batch() * config.n_heads * layout.queries() * layout.keys();
-        for (buffer, len) in [
-            (&mut self.resid, rows * config.d_model),
-            (&mut self.branch, rows * config.d_model),
-            (&mut self.normalized, rows * config.d_model),
-            (&mut self.scale, rows),
-            (&mut self.scale_value, rows),
-            (&mut self.query, rows * heads),
-            (&mut self.key, rows * kv_heads),
-            (&mut self.value, rows * kv_heads),
-            (&mut self.mixed, rows * heads),
-            (&mut self.pattern_value, scores),
-            (&mut self.pattern, scores),
-            (&mut self.mlp_post, rows * config.d_mlp),
-            (&mut self.mlp_pre, rows * config.d_mlp),
-            (&mut self.mlp_pre_linear, rows * config.d_mlp),
-        ] {
-            grow(backend, buffer, len);
-        }
-    }
-}
 
 impl<B: Backend> Tape<'_, B> {
     /// The gradients of the seeded scalar with respect to the wanted sites, all in one pass back.

@@ -4,6 +4,7 @@
 //! queries, keys and values, and the arguments of the activations. Attention patterns are computed again.
 
 mod backward;
+mod buffers;
 mod edit_log;
 mod seeds;
 mod tape;

@@ -26,7 +26,7 @@ impl Seeds {
         Self::default()
     }
 
-    /// Adds derivatives with respect to the logits [vocab] at one position. The position is counted from the row's
+    /// Adds derivatives with respect to the logits, `vocab_size` of them, at one position. The position is counted from the row's
     /// first token; the pass need not have computed its logits.
     #[must_use]
     pub fn logits(mut self, row: u32, position: u32, values: &[f32]) -> Self {
@@ -49,7 +49,7 @@ impl Seeds {
         self
     }
 
-    /// Adds derivatives with respect to a site's values at one position, [width] or [heads, width].
+    /// Adds derivatives with respect to a site's values at one position: all heads, where it has heads.
     #[must_use]
     pub fn position(mut self, site: Site, row: u32, position: u32, values: &[f32]) -> Self {
         self.positions

@@ -12,7 +12,7 @@ use crate::forward::{
 };
 use crate::forward_error::{ForwardError, VisitError};
 use crate::gradient::EditLog;
-use crate::gradient::backward::Gradients;
+use crate::gradient::buffers::Gradients;
 use crate::model::Model;
 use crate::site::Site;
 
