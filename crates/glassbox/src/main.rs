@@ -11,6 +11,7 @@ mod inspection;
 mod interrupt;
 mod named_model;
 mod output;
+mod plan_summary;
 mod progress;
 mod run_summary;
 mod shell;

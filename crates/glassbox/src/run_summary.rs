@@ -38,18 +38,10 @@ impl RunSummary<'_> {
             .filter(|check| check.result == "failed")
     }
 
-    /// Specific effects first, then by size.
-    fn verdicts(&self) -> Vec<&VerdictRow> {
-        let mut rows: Vec<&VerdictRow> = self.outcome.verdicts.iter().collect();
-        let rank = |row: &VerdictRow| (row.verdict != "specific_effect", -row.effect.abs());
-        rows.sort_by(|a, b| rank(a).0.cmp(&rank(b).0).then(rank(a).1.total_cmp(&rank(b).1)));
-        rows
-    }
-
     /// The summary in words and a table, at most 100 columns wide.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n\n", self.report.headline);
-        let rows = self.verdicts();
+        let rows = by_strength(self.outcome);
         let cells: Vec<Vec<String>> = rows
             .iter()
             .take(SHOWN_FEATURES)
@@ -83,17 +75,17 @@ impl RunSummary<'_> {
     }
 
     fn checks_text(&self) -> String {
-        let limited = self
+        let judged = self
             .outcome
             .checks
             .iter()
-            .filter(|check| check.limit.is_some())
+            .filter(|check| check.result != "fact")
             .count();
         let failed: Vec<&CheckRow> = self.failed_checks().collect();
         if failed.is_empty() {
-            return format!("checks: all {limited} with a limit passed\n");
+            return format!("checks: all {judged} passed\n");
         }
-        let mut text = format!("checks: {} of {limited} with a limit FAILED\n", failed.len());
+        let mut text = format!("checks: {} of {judged} FAILED\n", failed.len());
         let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
         for check in failed {
             let (figure, limit) = (number(check.figure), number(check.limit));
@@ -107,7 +99,7 @@ impl RunSummary<'_> {
 
     /// The same for machines.
     pub fn json(&self) -> Value {
-        let verdicts = self.verdicts();
+        let verdicts = by_strength(self.outcome);
         json!({
             "run": self.outcome.out,
             "report": self.report.path,
@@ -119,6 +111,23 @@ impl RunSummary<'_> {
             "pilot": self.outcome.pilot.as_ref().map(pilot_json),
         })
     }
+}
+
+/// The verdicts, specific effects first, then by size.
+fn by_strength(outcome: &RunOutcome) -> Vec<&VerdictRow> {
+    let mut rows: Vec<&VerdictRow> = outcome.verdicts.iter().collect();
+    let other = |row: &VerdictRow| row.verdict != "specific_effect";
+    rows.sort_by(|a, b| {
+        other(a)
+            .cmp(&other(b))
+            .then(b.effect.abs().total_cmp(&a.effect.abs()))
+    });
+    rows
+}
+
+/// The strongest specific effect, or without one the largest.
+pub fn strongest(outcome: &RunOutcome) -> Option<&VerdictRow> {
+    by_strength(outcome).into_iter().next()
 }
 
 fn verdict_cells(row: &VerdictRow) -> Vec<String> {
@@ -289,7 +298,7 @@ mod tests {
             text.contains("-12.3") && text.contains("[-23.4, -1.0]") && text.contains("1.2e-7"),
             "{text}"
         );
-        assert!(text.contains("all 1 with a limit passed"), "{text}");
+        assert!(text.contains("all 1 passed"), "{text}");
         assert_eq!(summary.exit_code(), exit_code::DONE);
         assert_eq!(summary.json()["features"][0]["feature"], "L25-7");
     }
@@ -302,11 +311,7 @@ mod tests {
             outcome: &outcome,
             report: &report,
         };
-        assert!(
-            summary.text().contains("1 of 1 with a limit FAILED"),
-            "{}",
-            summary.text()
-        );
+        assert!(summary.text().contains("1 of 1 FAILED"), "{}", summary.text());
         assert_eq!(summary.exit_code(), exit_code::CHECK_FAILED);
         outcome.pilot = Some(PilotEstimate {
             pilot_features: 1,

@@ -9,6 +9,11 @@ pub fn word(path: &Path) -> String {
     if !text.is_empty() && text.chars().all(plain) {
         return text;
     }
+    quoted(&text)
+}
+
+/// Any text as one word of a shell command.
+pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

@@ -5,14 +5,16 @@
 use std::path::Path;
 
 use glassbox_experiment::Scenario;
-use glassbox_experiment::run::RunRequest;
+use glassbox_experiment::prompts::PromptSets;
+use glassbox_experiment::run::{RunOutcome, RunRequest};
 use glassbox_store::{RunPaths, StageStatus, Storage, StoreError, TEMPORARY_PREFIX};
 
 use crate::arguments::DemoArguments;
 use crate::assets;
 use crate::commands::run::run_and_report;
 use crate::error::CliError;
-use crate::shell::word;
+use crate::run_summary::strongest;
+use crate::shell::{quoted, word};
 
 const SHIPPED: &str = "shipped";
 const RUN: &str = "run";
@@ -35,9 +37,10 @@ pub fn demo(arguments: &DemoArguments, quiet: bool) -> Result<u8, CliError> {
         pilot: None,
     };
     let again = format!("glassbox demo --out {} --resume", word(&arguments.out));
-    let code = run_and_report(&request, quiet, arguments.json).map_err(|error| error.resumable_by(again))?;
-    if !quiet {
-        eprint!("{}", next_steps(&request.out, &shipped));
+    let (outcome, code) =
+        run_and_report(&request, quiet, arguments.json).map_err(|error| error.resumable_by(again))?;
+    if !quiet && !arguments.json {
+        eprint!("{}", next_steps(&request, &shipped, &outcome)?);
     }
     Ok(code)
 }
@@ -97,20 +100,30 @@ fn refuse_a_second_run(folder: &Path, run: &Path) -> Result<(), CliError> {
     Err(CliError::usage_with_hint(what, hint))
 }
 
-fn next_steps(run: &Path, shipped: &Path) -> String {
-    let model = word(&shipped.join("model"));
-    let (dictionaries, scenario) = (
-        word(&shipped.join("dictionaries")),
-        word(&shipped.join("scenario.toml")),
+/// What to open, and what to try: a prompt of family B as it is, the same with the strongest feature set to its value
+/// of family A, and a look at the run.
+fn next_steps(request: &RunRequest, shipped: &Path, outcome: &RunOutcome) -> Result<String, CliError> {
+    let (scenario, run) = (&request.scenario, word(&request.out));
+    let mut text = format!(
+        "\nOpen {} in a browser. Then try:\n\n",
+        word(&request.out.join("report.html"))
     );
-    let report = word(&run.join("report.html"));
-    format!(
-        "\nOpen {report} in a browser. Then try:\n  \
-         glassbox inspect {run}\n  \
-         glassbox inspect {dictionaries}\n  \
-         glassbox trace --model {model} --tokens 0,1,2 --sites 'blocks.*.hook_resid_post' --out trace.safetensors\n  \
-         glassbox run {scenario} --out {other} --dry-run\n",
-        run = word(run),
-        other = word(&run.with_file_name("my-run")),
-    )
+    let prompts = PromptSets::read(scenario)?.sweep;
+    if let Some(prompt) = prompts.iter().find(|prompt| prompt.family == scenario.family_b()) {
+        let most = scenario.sweep.max_new_tokens;
+        let generate = format!(
+            "glassbox generate --model {} --prompt \"$PROMPT\" --greedy --max-new-tokens {most}",
+            word(&shipped.join("model"))
+        );
+        text.push_str(&format!("PROMPT={}\n{generate}\n", quoted(&prompt.text)));
+        if let Some(row) = strongest(outcome) {
+            let dictionaries = word(&shipped.join("dictionaries"));
+            let (layer, feature, value) = (row.layer, row.feature, row.value_a);
+            text.push_str(&format!(
+                "{generate} \\\n  --dictionaries {dictionaries} --set L{layer}-{feature}={value:.3}\n"
+            ));
+        }
+    }
+    text.push_str(&format!("glassbox inspect {run}\n"));
+    Ok(text)
 }

@@ -1,23 +1,35 @@
 //! `run`: all stages of a scenario, and the report.
 
 use glassbox_experiment::Scenario;
-use glassbox_experiment::run::{RunRequest, run as run_scenario};
+use glassbox_experiment::estimate::estimate;
+use glassbox_experiment::run::{RunOutcome, RunRequest, run as run_scenario};
 use glassbox_report::write_report;
 
 use crate::arguments::RunArguments;
 use crate::error::CliError;
+use crate::exit_code;
 use crate::interrupt::Interrupt;
 use crate::output::{print, print_json};
+use crate::plan_summary;
 use crate::progress::Progress;
 use crate::run_summary::RunSummary;
 use crate::shell::word;
 
-/// Runs a scenario file.
+/// Runs a scenario file, or says what that would cost.
 ///
 /// # Errors
 /// A [`CliError`] if an input cannot be used, or the run was stopped.
 pub fn run(arguments: &RunArguments, quiet: bool) -> Result<u8, CliError> {
     let scenario = Scenario::read(&arguments.config)?;
+    if arguments.dry_run {
+        let plan = estimate(&scenario)?;
+        if arguments.json {
+            print_json(&plan)?;
+        } else {
+            print(&plan_summary::text(&plan))?;
+        }
+        return Ok(exit_code::DONE);
+    }
     let request = RunRequest {
         scenario,
         out: arguments.out.clone(),
@@ -33,14 +45,16 @@ pub fn run(arguments: &RunArguments, quiet: bool) -> Result<u8, CliError> {
         word(&arguments.config),
         word(&arguments.out)
     );
-    run_and_report(&request, quiet, arguments.json).map_err(|error| error.resumable_by(again))
+    let (_, code) =
+        run_and_report(&request, quiet, arguments.json).map_err(|error| error.resumable_by(again))?;
+    Ok(code)
 }
 
-/// Runs what is not complete, writes the report and prints the summary. Returns the exit code.
+/// Runs what is not complete, writes the report and prints the summary. Returns what was found, and the exit code.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_and_report(request: &RunRequest, quiet: bool, json: bool) -> Result<u8, CliError> {
+pub fn run_and_report(request: &RunRequest, quiet: bool, json: bool) -> Result<(RunOutcome, u8), CliError> {
     let interrupt = Interrupt::listen()?;
     let outcome = run_scenario(request, &Progress::new(quiet, interrupt.flag()))?;
     let report = write_report(&request.out)?;
@@ -53,5 +67,6 @@ pub fn run_and_report(request: &RunRequest, quiet: bool, json: bool) -> Result<u
     } else {
         print(&summary.text())?;
     }
-    Ok(summary.exit_code())
+    let code = summary.exit_code();
+    Ok((outcome, code))
 }
