@@ -236,7 +236,7 @@ impl Figures {
         let smallest = settings.smallest_effect_of_interest;
         if self.ci.0 > -smallest && self.ci.1 < smallest {
             let words = format!(
-                "No difference between the values: {} points ({range}), within ±{:.0} points.",
+                "At most a small difference between the values: {} points ({range}), within ±{:.0} points.",
                 points(self.effect),
                 100.0 * smallest
             );
