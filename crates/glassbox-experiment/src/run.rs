@@ -17,7 +17,7 @@ use crate::scenario::Scenario;
 use crate::select::{is_untested, select};
 use crate::session::Session;
 use crate::sweep::{Sweep, SweepCost};
-use crate::tables::{CausalRow, CheckRow, SelectionRow, VerdictRow};
+use crate::tables::{CausalRow, CheckRow, PromptRow, SelectionRow, VerdictRow};
 use crate::trial_index::TrialIndex;
 use crate::verdict::verdicts;
 use crate::words::{ResponseWords, word_checks};
@@ -193,6 +193,9 @@ impl Run<'_> {
             self.reporter,
         )?;
         self.directory.write_table("select", &path, &rows)?;
+        let prompts_path = self.directory.paths().root().join("prompts.parquet");
+        self.directory
+            .write_table("select", &prompts_path, &prompt_rows(&self.prompts))?;
         let (selected, tested) = (
             rows.iter().filter(|row| row.selected).count(),
             rows.iter().filter(|row| row.p.is_some()).count(),
@@ -532,6 +535,19 @@ impl Run<'_> {
             pilot: self.pilot,
         })
     }
+}
+
+fn prompt_rows(prompts: &PromptSets) -> Vec<PromptRow> {
+    [("select", &prompts.select), ("sweep", &prompts.sweep)]
+        .into_iter()
+        .flat_map(|(stage, prompts)| prompts.iter().map(move |prompt| (stage, prompt)))
+        .map(|(stage, prompt)| PromptRow {
+            stage: stage.to_owned(),
+            family: prompt.family.clone(),
+            prompt_id: prompt.id.clone(),
+            text: prompt.text.clone(),
+        })
+        .collect()
 }
 
 /// `VmHWM` of this process, where Linux tells it.

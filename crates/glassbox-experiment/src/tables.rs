@@ -7,6 +7,20 @@
 use glassbox_store::table;
 
 table! {
+    /// One prompt of the run.
+    pub struct PromptRow: "prompts", version 1 {
+        /// `select` (chooses features and gives their values) or `sweep` (trials).
+        pub stage: String,
+        /// Prompt family.
+        pub family: String,
+        /// Identity of the prompt within its family and stage.
+        pub prompt_id: String,
+        /// The text, without the beginning-of-sequence token.
+        pub text: String,
+    }
+}
+
+table! {
     /// One feature of one layer, compared between the two prompt families at the last prompt position. One
     /// Benjamini–Hochberg family covers every row that has a p value.
     pub struct SelectionRow: "selection", version 1 {
