@@ -14,8 +14,9 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-use glassbox_experiment::Scenario;
+use glassbox_experiment::scenario::InterventionKind;
 use glassbox_experiment::tables::{ChainRow, CheckRow, VerdictRow};
+use glassbox_experiment::{Arm, Scenario};
 use glassbox_store::{Manifest, Row, RunPaths, StoreError, read_table};
 
 pub use causal::{CausalData, Contrast, Effect, EffectKey, Measure, Prompts, Role};
@@ -110,7 +111,7 @@ impl ReportData {
     }
 }
 
-/// What families and outcomes are called.
+/// What families, outcomes and the reference of shifts are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     /// Family A.
@@ -121,6 +122,9 @@ pub struct Names {
     pub target: String,
     /// Unit before an amount; may be empty.
     pub unit: String,
+    /// What both values are compared with for their shifts: baseline, or reconstruct-only where interventions replace the residual by its
+    /// reconstruction.
+    pub reference: Arm,
 }
 
 impl Names {
@@ -132,13 +136,26 @@ impl Names {
                 family_b: scenario.family_b().to_owned(),
                 target: scenario.outcome.target.clone(),
                 unit: scenario.outcome.amount_unit.clone(),
+                reference: match scenario.sweep.intervention {
+                    InterventionKind::Delta => Arm::Baseline,
+                    InterventionKind::Reconstruction => Arm::ReconstructOnly,
+                },
             },
             None => Self {
                 family_a: "A".into(),
                 family_b: "B".into(),
                 target: "target".into(),
                 unit: String::new(),
+                reference: Arm::Baseline,
             },
+        }
+    }
+
+    /// The reference in words.
+    pub fn reference_name(&self) -> &'static str {
+        match self.reference {
+            Arm::ReconstructOnly => "reconstruct-only",
+            _ => "baseline",
         }
     }
 }

@@ -99,7 +99,7 @@ fn selection_words(data: &ReportData) -> Option<String> {
         None => String::new(),
     };
     Some(format!(
-        "Of {} features that were active in {}{differing}; the {} with the largest differences were taken into the sweep.",
+        "Of {} features that were active in {}{differing}; the {} with the largest differences in their layers were taken into the sweep.",
         number::count(selection.total(|layer| layer.tested)),
         counted(selection.layers.len(), "layer", "layers"),
         number::count(selection.selected.len() as u64)
@@ -132,9 +132,15 @@ fn strongest_words(data: &ReportData) -> Option<String> {
     let names = data.names();
     let specific = Verdict::of(row) == Verdict::Specific;
     let controls = row.control_percentile.map_or_else(String::new, |percentile| {
+        let count = data.plan.as_ref().map_or(0, |plan| plan.controls);
         format!(
-            " It is larger than {}\u{202f}% of the random-feature controls’ effects.",
-            number::percentile(percentile)
+            " Its size is at percentile {} of the effects of {}.",
+            number::percentile(percentile),
+            counted(
+                count as usize,
+                "random-feature control",
+                "random-feature controls"
+            )
         )
     });
     Some(format!(

@@ -62,7 +62,7 @@ pub(crate) fn significant(value: f64) -> String {
         MISSING.to_owned()
     } else if size == 0.0 {
         "0".to_owned()
-    } else if size >= 1e6 || size < 1e-3 {
+    } else if !(1e-3..1e6).contains(&size) {
         minus(&format!("{value:.2e}"))
     } else if size >= 100.0 {
         decimal(value, 0)

@@ -65,7 +65,9 @@ fn page(data: &ReportData, finding: &Finding) -> Result<(String, Vec<&'static st
         .filter(|section| !section.is_there)
         .map(|section| section.short)
         .collect();
-    Ok((page.render()?, missing))
+    // Templates escape markup but not control characters, which HTML does not allow.
+    let is_odd = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    Ok((page.render()?.replace(is_odd, "\u{fffd}"), missing))
 }
 
 /// Reads a run directory and puts its page together without writing it. The summary names the place where [`write_report`] would write.

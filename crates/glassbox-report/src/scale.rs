@@ -77,14 +77,17 @@ pub(crate) struct Tick {
     pub(crate) label: String,
 }
 
-/// The smallest of 1, 2, 5 times a power of ten that is at least `step`.
+/// The round number (1, 2 or 5 times a power of ten) that is nearest to `step` in proportion.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
     let leading = step / power;
-    let round = [1.0, 2.0, 5.0]
-        .into_iter()
-        .find(|&round| leading <= round + 1e-9)
-        .unwrap_or(10.0);
+    // The limits are the geometric means of neighbours.
+    let round = match leading {
+        small if small < 2f64.sqrt() => 1.0,
+        small if small < 10f64.sqrt() => 2.0,
+        middle if middle < 50f64.sqrt() => 5.0,
+        _ => 10.0,
+    };
     round * power
 }
 

@@ -171,8 +171,10 @@ impl Svg {
     /// The drawing as an element of the page, at its own size where there is room for it.
     pub(crate) fn finish(self) -> Markup {
         let (width, height) = (place(self.width), place(self.height));
+        // On a narrow page a drawing shrinks as far as its texts can be read, then it scrolls.
+        let least = place((self.width * 0.7).round());
         let mut markup = format!(
-            "<svg role=\"img\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" aria-label=\""
+            "<svg role=\"img\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" style=\"min-width:{least}px\" aria-label=\""
         );
         escape_into(&mut markup, &self.label);
         markup.push_str("\">");

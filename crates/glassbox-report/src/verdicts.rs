@@ -50,14 +50,14 @@ impl Verdict {
     pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::Specific => {
-                "value B and value A differ (q below alpha), by more than nearly all random features do"
+                "value B and value A differ (q below alpha), by more than nearly all random features do, also among readable answers"
             }
             Self::SharedShiftOnly => {
-                "both values shift the outcome alike against baseline: intervening matters, the value does not"
+                "both values shift the outcome alike: intervening matters, the value does not"
             }
             Self::NoEffect => "the interval excludes every effect that would be of interest",
             Self::CannotTell => {
-                "too few trials to decide, or no more than random features moved equally far do"
+                "too few trials to decide, no more than random features do, or a difference that unreadable answers make"
             }
         }
     }

@@ -30,6 +30,10 @@ pub enum Contrast {
     AAgainstBaseline,
     /// Value B against baseline.
     BAgainstBaseline,
+    /// Value A against reconstruct-only, where interventions replace the residual.
+    AAgainstReconstruction,
+    /// Value B against reconstruct-only, where interventions replace the residual.
+    BAgainstReconstruction,
     /// Reconstruct-only against baseline.
     ReconstructionAgainstBaseline,
 }
@@ -43,6 +47,8 @@ impl Contrast {
             (Arm::ValueB, Arm::ValueA) | (Arm::ControlB, Arm::ControlA) => Some(Self::BAgainstA),
             (Arm::ValueA | Arm::ControlA, Arm::Baseline) => Some(Self::AAgainstBaseline),
             (Arm::ValueB | Arm::ControlB, Arm::Baseline) => Some(Self::BAgainstBaseline),
+            (Arm::ValueA, Arm::ReconstructOnly) => Some(Self::AAgainstReconstruction),
+            (Arm::ValueB, Arm::ReconstructOnly) => Some(Self::BAgainstReconstruction),
             (Arm::ReconstructOnly, Arm::Baseline) => Some(Self::ReconstructionAgainstBaseline),
             _ => None,
         }

@@ -10,7 +10,7 @@ use crate::ReportError;
 /// Width of a bin of Cohen's d.
 pub const D_BIN_WIDTH: f64 = 0.1;
 /// Bins of d on each side of zero; the outermost also hold what lies beyond them.
-pub const D_BINS: usize = 60;
+pub const D_BINS: usize = 200;
 
 /// What *select* found.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -3,7 +3,7 @@
 use super::stacked_bars::{column_width, label_step};
 use super::{Tone, axis};
 use crate::markup::Markup;
-use crate::scale::{Scale, symmetric};
+use crate::scale::Scale;
 use crate::svg::{Anchor, Marker, Svg};
 
 /// One layer.
@@ -41,21 +41,8 @@ pub(crate) fn d_by_layer(
     let right = left + column * columns.len() as f64;
     let bottom = top + height;
     let mut svg = Svg::new(right + 10.0, bottom + 44.0, label);
-    // The outermost bins also hold what lies beyond them; marks beyond the axis stand at its edge as triangles.
-    let marks = columns
-        .iter()
-        .flat_map(|column| column.marks.iter().map(|mark| mark.d));
-    let reach = columns.iter().flat_map(|column| {
-        let half = column.bins.len() as f64 / 2.0;
-        let inhabited = column.bins.iter().enumerate().filter(|(_, count)| **count > 0);
-        inhabited.map(move |(bin, _)| (bin as f64 + 0.5 - half).abs() * bin_width)
-    });
-    let limit = columns
-        .iter()
-        .map(|column| column.bins.len() as f64 / 2.0 * bin_width)
-        .fold(0.5, f64::max);
-    let (low, high) = symmetric(marks.chain(reach), 0.05, 0.5);
-    let scale = Scale::new((low.max(-limit), high.min(limit)), (bottom, top));
+    let limit = axis_limit(columns);
+    let scale = Scale::new((-limit, limit), (bottom, top));
     axis::vertical(&mut svg, &scale, left, right, 7, y_title);
     let most = columns
         .iter()
@@ -113,6 +100,19 @@ pub(crate) fn d_by_layer(
         x_title,
     );
     svg.finish()
+}
+
+/// Where the axis ends on both sides: a few features that separate the families almost perfectly must not squeeze all others together, so
+/// it ends beyond four fifths of the marks. Marks beyond stand at its edge as triangles.
+pub(crate) fn axis_limit(columns: &[Column]) -> f64 {
+    let mut sizes: Vec<f64> = columns
+        .iter()
+        .flat_map(|column| &column.marks)
+        .map(|mark| mark.d.abs())
+        .collect();
+    sizes.sort_by(f64::total_cmp);
+    let typical = sizes.get(sizes.len() * 4 / 5).copied().unwrap_or(2.0);
+    (typical * 1.2).clamp(1.0, 20.0)
 }
 
 /// Neighbouring bins joined, from the middle outwards.

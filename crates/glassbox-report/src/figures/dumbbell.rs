@@ -1,4 +1,4 @@
-//! Rates under three treatments, one row each: a tick for the baseline, two markers for the values, joined by a line.
+//! Rates under three treatments, one row each: a tick for the reference, two markers for the values, joined by a line.
 
 use super::axis;
 use crate::markup::Markup;
@@ -14,8 +14,8 @@ const PANEL: f64 = 330.0;
 /// Rates in percent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rates {
-    /// Without intervention.
-    pub(crate) baseline: Option<f64>,
+    /// Without setting the feature.
+    pub(crate) reference: Option<f64>,
     /// Under value A.
     pub(crate) a: Option<f64>,
     /// Under value B.
@@ -49,7 +49,7 @@ pub(crate) fn dumbbell(label: &str, axis_title: &str, titles: &[String], rows: &
     let values = rows
         .iter()
         .flat_map(|row| &row.panels)
-        .flat_map(|rates| [rates.baseline, rates.a, rates.b])
+        .flat_map(|rates| [rates.reference, rates.a, rates.b])
         .flatten();
     let domain = with_zero(values, 0.05, 10.0);
     let domain = (domain.0, domain.1.min(100.0));
@@ -78,8 +78,8 @@ pub(crate) fn dumbbell(label: &str, axis_title: &str, titles: &[String], rows: &
             if let (Some(a), Some(b)) = (rates.a, rates.b) {
                 svg.line((scale.at(a), y), (scale.at(b), y), "stroke-neutral");
             }
-            if let Some(baseline) = rates.baseline {
-                let x = scale.at(baseline);
+            if let Some(reference) = rates.reference {
+                let x = scale.at(reference);
                 svg.line((x, y - 7.0), (x, y + 7.0), "baseline");
             }
             if let Some(a) = rates.a {

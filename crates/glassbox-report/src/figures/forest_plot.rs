@@ -83,7 +83,8 @@ impl ForestPlot {
     /// Draws it.
     pub(crate) fn draw(&self) -> Markup {
         let has_strip = self.panels.iter().any(|panel| !panel.strip.is_empty());
-        let labels = self.rows.iter().map(|row| text_width(&row.label, LABEL_SIZE));
+        let labels = self.rows.iter().map(|row| &row.label).chain([&self.strip_label]);
+        let labels = labels.map(|label| text_width(label, LABEL_SIZE));
         let label_width = labels.fold(0.0f64, f64::max).clamp(60.0, 190.0) + 12.0;
         let note_widths = self.note_widths();
         let panels_width: f64 = self.panels.iter().map(|panel| panel.width + GAP).sum();

@@ -37,8 +37,8 @@ pub(crate) struct Histogram {
     pub(crate) bins: usize,
     /// A vertical line with its text.
     pub(crate) limit: Option<(f64, String)>,
-    /// A count per bin that would be expected, with its text.
-    pub(crate) expected: Option<(f64, String)>,
+    /// A count per bin that would be expected, drawn as a line.
+    pub(crate) expected: Option<f64>,
     /// Values marked below the axis.
     pub(crate) marked: Vec<Marked>,
     /// Text before the marked values.
@@ -68,10 +68,7 @@ impl Histogram {
             counts[bin.min(self.bins - 1)] += 1;
         }
         let most = counts.iter().copied().max().unwrap_or(0).max(4) as f64;
-        let most = self
-            .expected
-            .iter()
-            .fold(most, |most, expected| most.max(expected.0));
+        let most = most.max(self.expected.unwrap_or(0.0));
         let y = Scale::new((0.0, most * 1.12), (bottom, top));
         let piles = self.piles(&x);
         let deepest = piles
@@ -94,14 +91,8 @@ impl Histogram {
                 "reference",
             );
         }
-        if let Some((expected, text)) = &self.expected {
-            svg.line((left, y.at(*expected)), (right, y.at(*expected)), "limit");
-            svg.text(
-                ((left + right) / 2.0, y.at(*expected) - 5.0),
-                Anchor::Middle,
-                "note halo",
-                text,
-            );
+        if let Some(expected) = self.expected {
+            svg.line((left, y.at(expected)), (right, y.at(expected)), "limit");
         }
         for (marked, (place, level)) in self.marked.iter().zip(&piles) {
             let place = (*place, bottom + 10.0 + 9.0 * (*level).min(5) as f64);

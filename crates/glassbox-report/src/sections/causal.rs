@@ -28,6 +28,7 @@ struct Causal {
     forest: Markup,
     dose: Markup,
     verdicts: Markup,
+    in_words: Markup,
     conditions: Option<Markup>,
     six: Markup,
     amounts: Option<Markup>,
@@ -80,7 +81,8 @@ pub(super) fn body(data: &ReportData) -> Result<Markup, ReportError> {
         controls: causal.control_effects(Prompts::Both).len(),
         forest: forest(&largest, causal, bands, &names),
         dose: dose(&largest, causal, &names),
-        verdicts: verdict_table(data, verdicts)?,
+        verdicts: verdict_table(verdicts, names.reference_name())?,
+        in_words: verdicts_in_words(verdicts)?,
         conditions: condition_table(data, &names)?,
         six: six_conditions(verdicts, causal, &names)?,
         amounts: amount_table(verdicts, causal, &names)?,
@@ -203,16 +205,21 @@ fn forest(rows: &[&VerdictRow], causal: &CausalData, bands: [Option<f64>; 3], na
     .draw()
 }
 
-/// Target rates of one feature in one family: baseline, value A, value B.
-fn rates(causal: &CausalData, feature: FeatureId, prompts: Prompts) -> Rates {
+/// Target rates of one feature in one family: reference, value A, value B.
+fn rates(causal: &CausalData, feature: FeatureId, prompts: Prompts, names: &Names) -> Rates {
     let of = |contrast| causal.of_selected(feature, contrast, Measure::TargetRate, prompts);
-    let against_a = of(Contrast::AAgainstBaseline);
-    let against_b = of(Contrast::BAgainstBaseline);
+    let (against_a, against_b) = match names.reference {
+        Arm::ReconstructOnly => (
+            of(Contrast::AAgainstReconstruction),
+            of(Contrast::BAgainstReconstruction),
+        ),
+        _ => (of(Contrast::AAgainstBaseline), of(Contrast::BAgainstBaseline)),
+    };
     let values = of(Contrast::BAgainstA);
     let first = |effect: Option<&Effect>| effect.and_then(|effect| effect.figure_1);
     let second = |effect: Option<&Effect>| effect.and_then(|effect| effect.figure_2);
     Rates {
-        baseline: first(against_a).or(first(against_b)),
+        reference: first(against_a).or(first(against_b)),
         a: second(against_a).or(first(values)),
         b: second(against_b).or(second(values)),
     }
@@ -228,17 +235,18 @@ fn dose(rows: &[&VerdictRow], causal: &CausalData, names: &Names) -> Markup {
         .map(|row| {
             let feature = feature_of(row);
             let percent = |rates: Rates| Rates {
-                baseline: rates.baseline.map(|rate| rate * 100.0),
+                reference: rates.reference.map(|rate| rate * 100.0),
                 a: rates.a.map(|rate| rate * 100.0),
                 b: rates.b.map(|rate| rate * 100.0),
             };
             let families =
-                [Prompts::FamilyA, Prompts::FamilyB].map(|prompts| rates(causal, feature, prompts));
+                [Prompts::FamilyA, Prompts::FamilyB].map(|prompts| rates(causal, feature, prompts, names));
             let words = families.iter().zip(&titles).map(|(rates, title)| {
                 let write = |rate| number::or_missing(rate, number::percent);
                 format!(
-                    "{title}: baseline {}, A {}, B {}",
-                    write(rates.baseline),
+                    "{title}: {} {}, A {}, B {}",
+                    names.reference_name(),
+                    write(rates.reference),
                     write(rates.a),
                     write(rates.b)
                 )
@@ -260,7 +268,7 @@ fn dose(rows: &[&VerdictRow], causal: &CausalData, names: &Names) -> Markup {
     )
 }
 
-fn verdict_table(data: &ReportData, verdicts: &[VerdictRow]) -> Result<Markup, ReportError> {
+fn verdict_table(verdicts: &[VerdictRow], reference: &str) -> Result<Markup, ReportError> {
     let heads = vec![
         texts("feature", "block and index in its dictionary"),
         texts("verdict", "see the legend above"),
@@ -277,11 +285,11 @@ fn verdict_table(data: &ReportData, verdicts: &[VerdictRow]) -> Result<Markup, R
         numbers("percentile", "of |effect| among the random-feature controls"),
         numbers(
             "shift A",
-            "target rate under value A minus baseline, percentage points",
+            format!("target rate under value A minus {reference}, percentage points"),
         ),
         numbers(
             "shift B",
-            "target rate under value B minus baseline, percentage points",
+            format!("target rate under value B minus {reference}, percentage points"),
         ),
         numbers("shared p", "test of the mean of both shifts against zero"),
         numbers(
@@ -289,26 +297,15 @@ fn verdict_table(data: &ReportData, verdicts: &[VerdictRow]) -> Result<Markup, R
             "smallest |effect| that these pairs would have found with power 0.8, percentage points",
         ),
         numbers(
-            "unknown A",
-            "share of trials under value A that the parser could not read",
+            "unknown",
+            "share of trials under both values that the parser could not read",
         ),
         numbers(
-            "unknown B",
-            "share of trials under value B that the parser could not read",
+            "effect if read",
+            "effect among pairs in which both outcomes could be read, percentage points",
         ),
-        texts("in words", ""),
     ];
-    let unknown = |arm: Arm, row: &VerdictRow| {
-        let tally = data
-            .trials
-            .as_ref()?
-            .by_treatment
-            .get(&(arm, Some(row.layer), Some(row.feature)))?;
-        (tally.trials > 0).then(|| tally.unknown() as f64 / tally.trials as f64)
-    };
-    let mut sorted: Vec<&VerdictRow> = verdicts.iter().collect();
-    sorted.sort_by(|one, other| other.effect.abs().total_cmp(&one.effect.abs()));
-    let rows = sorted.into_iter().map(|row| {
+    let rows = by_size(verdicts).into_iter().map(|row| {
         vec![
             Cell::feature(feature_of(row)),
             Cell::line(Verdict::of(row).name()),
@@ -324,12 +321,37 @@ fn verdict_table(data: &ReportData, verdicts: &[VerdictRow]) -> Result<Markup, R
             Cell::number(Some(row.shift_b), number::points),
             Cell::number(row.shared_shift_p, number::p_value),
             Cell::number(row.detectable_effect, |effect| number::decimal(effect * 100.0, 1)),
-            Cell::number(unknown(Arm::ValueA, row), number::percent),
-            Cell::number(unknown(Arm::ValueB, row), number::percent),
-            Cell::sentences(&row.words),
+            Cell::number(Some(row.unknown_share), number::percent),
+            Cell::number(row.effect_known, number::points),
         ]
     });
     HtmlTable::new("verdicts", heads, rows, verdicts.len() as u64, "verdicts.parquet").markup()
+}
+
+fn verdicts_in_words(verdicts: &[VerdictRow]) -> Result<Markup, ReportError> {
+    let heads = vec![texts("feature", ""), texts("verdict", ""), texts("in words", "")];
+    let rows = by_size(verdicts).into_iter().map(|row| {
+        vec![
+            Cell::feature(feature_of(row)),
+            Cell::line(Verdict::of(row).name()),
+            Cell::sentences(&row.words),
+        ]
+    });
+    HtmlTable::new(
+        "verdicts in words",
+        heads,
+        rows,
+        verdicts.len() as u64,
+        "verdicts.parquet",
+    )
+    .markup()
+}
+
+/// The verdicts by falling size of their effects.
+fn by_size(verdicts: &[VerdictRow]) -> Vec<&VerdictRow> {
+    let mut sorted: Vec<&VerdictRow> = verdicts.iter().collect();
+    sorted.sort_by(|one, other| other.effect.abs().total_cmp(&one.effect.abs()));
+    sorted
 }
 
 /// Every family under every arm, all features together, in the vocabulary of the slot-machine study where it has a word.
@@ -421,7 +443,7 @@ fn six_conditions(
     ];
     let mut heads: Vec<Head> = vec![texts("feature", "")];
     for (_, family) in families {
-        for arm in [Arm::Baseline, Arm::ValueA, Arm::ValueB] {
+        for arm in [names.reference, Arm::ValueA, Arm::ValueB] {
             let condition = Condition {
                 family: family.clone(),
                 arm,
@@ -435,8 +457,8 @@ fn six_conditions(
     let rows = verdicts.iter().map(|row| {
         let mut cells = vec![Cell::feature(feature_of(row))];
         for (prompts, _) in families {
-            let rates = rates(causal, feature_of(row), prompts);
-            cells.extend([rates.baseline, rates.a, rates.b].map(|rate| Cell::number(rate, number::percent)));
+            let rates = rates(causal, feature_of(row), prompts, names);
+            cells.extend([rates.reference, rates.a, rates.b].map(|rate| Cell::number(rate, number::percent)));
         }
         cells
     });

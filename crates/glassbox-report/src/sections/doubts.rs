@@ -195,7 +195,7 @@ fn control_p_values(causal: &CausalData) -> Option<Markup> {
         end: Some(1.0),
         bins,
         limit: None,
-        expected: Some((expected, "if no control had any effect".to_owned())),
+        expected: Some(expected),
         marked: Vec::new(),
         marked_label: String::new(),
     };
@@ -226,9 +226,10 @@ fn shifts(data: &ReportData, names: &Names) -> Option<Markup> {
                 y: row.shift_b * 100.0,
                 key: feature.to_string(),
                 about: format!(
-                    "{feature}: A {} points, B {} points against baseline; {}",
+                    "{feature}: A {} points, B {} points against {}; {}",
                     number::points(row.shift_a),
                     number::points(row.shift_b),
+                    names.reference_name(),
                     verdict.name()
                 ),
                 name: if verdict == Verdict::Specific && row.effect.abs() >= least {
@@ -242,7 +243,7 @@ fn shifts(data: &ReportData, names: &Names) -> Option<Markup> {
         })
         .collect();
     Some(equality_scatter(
-        "Shift against baseline under value A and under value B",
+        "Shift against the reference under value A and under value B",
         &format!("shift of the {} rate under value A (points)", names.target),
         "shift under value B (points)",
         "equal shifts",
@@ -251,26 +252,26 @@ fn shifts(data: &ReportData, names: &Names) -> Option<Markup> {
     ))
 }
 
-/// Shifts of the controls against baseline, from the counts: every control has the trials that the baseline has.
+/// Shifts of the controls against the reference, from the counts: every control has the trials that the reference has.
 fn control_shifts(trials: &TrialData, names: &Names) -> Vec<(f64, f64)> {
-    let rate = |tally: &Tally| tally.share(&names.target);
-    let Some(baseline) = trials
-        .by_treatment
-        .get(&(Arm::Baseline, None, None))
-        .and_then(rate)
-    else {
-        return Vec::new();
-    };
-    let of_arm = |arm: Arm| {
+    let rate = |arm: Arm, layer: Option<u32>, feature: Option<u32>| {
         trials
             .by_treatment
-            .iter()
-            .filter(move |((found, _, _), _)| *found == arm)
+            .get(&(arm, layer, feature))?
+            .share(&names.target)
     };
-    of_arm(Arm::ControlA)
-        .filter_map(|((_, layer, feature), a)| {
-            let b = trials.by_treatment.get(&(Arm::ControlB, *layer, *feature))?;
-            Some(((rate(a)? - baseline) * 100.0, (rate(b)? - baseline) * 100.0))
+    trials
+        .by_treatment
+        .keys()
+        .filter(|(arm, _, _)| *arm == Arm::ControlA)
+        .filter_map(|(_, layer, feature)| {
+            let reference = match names.reference {
+                Arm::ReconstructOnly => rate(Arm::ReconstructOnly, *layer, None)?,
+                arm => rate(arm, None, None)?,
+            };
+            let a = rate(Arm::ControlA, *layer, *feature)?;
+            let b = rate(Arm::ControlB, *layer, *feature)?;
+            Some(((a - reference) * 100.0, (b - reference) * 100.0))
         })
         .collect()
 }

@@ -4,8 +4,8 @@ use askama::Template;
 use glassbox_experiment::tables::SelectionRow;
 
 use crate::ReportError;
-use crate::data::{D_BIN_WIDTH, D_BINS, FeatureId, LayerSelection, Names, ReportData, SelectionData};
-use crate::figures::d_by_layer::{Column, Mark, d_by_layer};
+use crate::data::{D_BIN_WIDTH, FeatureId, LayerSelection, Names, ReportData, SelectionData};
+use crate::figures::d_by_layer::{Column, Mark, axis_limit, d_by_layer};
 use crate::figures::stacked_bars::{Bar, stacked_bars};
 use crate::html_table::{Cell, HtmlTable, numbers, texts};
 use crate::markup::Markup;
@@ -24,6 +24,7 @@ struct Selection {
     selected: Markup,
     not_marked: usize,
     beyond: bool,
+    is_crowded: bool,
 }
 
 #[derive(Template)]
@@ -47,17 +48,16 @@ pub(super) fn body(data: &ReportData) -> Result<Markup, ReportError> {
         .iter()
         .map(|layer| (layer.selected as usize).saturating_sub(MOST_MARKS))
         .sum();
+    let (spread, beyond) = spread(selection, &names);
     let page = Selection {
         alpha: selection.alpha,
         counts: counts(selection, &names),
-        spread: spread(selection, &names),
+        spread,
         selected: table(selection, &names)?,
         names,
         not_marked,
-        beyond: selection
-            .selected
-            .iter()
-            .any(|row| row.cohen_d.is_some_and(|d| d.abs() > D_BIN_WIDTH * D_BINS as f64)),
+        beyond,
+        is_crowded: selection.layers.len() > 8,
     };
     Ok(Markup::assembled(page.render()?))
 }
@@ -91,7 +91,8 @@ fn counts(selection: &SelectionData, names: &Names) -> Markup {
     )
 }
 
-fn spread(selection: &SelectionData, names: &Names) -> Markup {
+/// The figure, and whether some of its marks lie beyond its axis.
+fn spread(selection: &SelectionData, names: &Names) -> (Markup, bool) {
     let columns: Vec<Column> = selection
         .layers
         .iter()
@@ -101,13 +102,16 @@ fn spread(selection: &SelectionData, names: &Names) -> Markup {
             marks: marks(selection, layer),
         })
         .collect();
+    let limit = axis_limit(&columns);
+    let beyond = columns
+        .iter()
+        .flat_map(|column| &column.marks)
+        .any(|mark| mark.d.abs() > limit);
     let y_title = format!("Cohen’s d ({} minus {})", names.family_b, names.family_a);
-    d_by_layer(
-        "Effect sizes of all features by layer, with the selected ones marked",
-        "layer",
-        &y_title,
-        &columns,
-        D_BIN_WIDTH,
+    let label = "Effect sizes of all features by layer, with the selected ones marked";
+    (
+        d_by_layer(label, "layer", &y_title, &columns, D_BIN_WIDTH),
+        beyond,
     )
 }
 

@@ -79,16 +79,11 @@ fn panels(data: &ReportData, words: &WordData) -> Vec<WordPanel> {
         size(other.2).total_cmp(&size(one.2)).then(one.0.cmp(&other.0))
     });
     features.truncate(MOST_FEATURES);
-    // One scale for all panels, so that they can be compared.
-    let ends = features
-        .iter()
-        .flat_map(|(_, rows, _)| rows.iter())
-        .flat_map(|row| [row.ci_low, row.ci_high]);
-    let domain = symmetric(ends, 0.05, 1.0);
     features
         .into_iter()
         .map(|(feature, rows, effect)| {
             let bars: Vec<DivergingBar> = rows.iter().map(bar).collect();
+            let domain = symmetric(rows.iter().flat_map(|row| [row.ci_low, row.ci_high]), 0.05, 1.0);
             WordPanel {
                 name: feature.to_string(),
                 effect: effect.map_or_else(String::new, |effect| {

@@ -14,6 +14,7 @@ use glassbox_experiment::calibration::causal_checks;
 use glassbox_experiment::causal::causal_rows;
 use glassbox_experiment::chains::chain_rows;
 use glassbox_experiment::edges::{SourceFeature, SourceRole};
+use glassbox_experiment::outcome::Parser;
 use glassbox_experiment::plan::{
     ControlFeature, SelectedFeature, draw_controls, plan_trials, selected_features,
 };
@@ -234,7 +235,7 @@ fn truth(place: usize) -> (f64, f64) {
 /// What is simulated.
 struct World<'a> {
     size: Size,
-    scenario: &'a Scenario,
+    parser: &'a Parser,
     features: Vec<SelectedFeature>,
     controls: Vec<ControlFeature>,
 }
@@ -297,7 +298,7 @@ impl World<'_> {
             _ => format!("Final decision: Bet ${amount}"),
         };
         let text = format!(" {opener} {reason}\n{decision}");
-        let parser = self.scenario.compiled_parser().unwrap();
+        let parser = &self.parser;
         let outcome = parser.parse(&text);
         TrialRow {
             run: "0123456789abcdef".into(),
@@ -479,10 +480,11 @@ pub fn write_run(root: &Path, size: Size, until: Until) {
         Ok(1.0)
     })
     .unwrap();
-    let plan = plan_trials(&prompts, &features, &controls, size.trials, 64);
+    let plan = plan_trials(&prompts, &features, &controls, size.trials, 256);
+    let parser = scenario.compiled_parser().unwrap();
     let world = World {
         size,
-        scenario: &scenario,
+        parser: &parser,
         features: features.clone(),
         controls,
     };
@@ -512,13 +514,14 @@ pub fn write_run(root: &Path, size: Size, until: Until) {
         index.add(row, &scenario.outcome.target).unwrap();
         words.add(row).unwrap();
     }
-    let rows = causal_rows(&index, ["safe", "risky"]).unwrap();
+    let rows = causal_rows(&index, ["safe", "risky"], scenario.sweep.intervention).unwrap();
     let verdict_rows = verdicts(
         &features,
         &rows,
         &index,
         &scenario.causal,
         &scenario.outcome.target,
+        scenario.sweep.intervention,
         scenario.seed,
     )
     .unwrap();
