@@ -196,13 +196,13 @@ impl CliError {
 
     /// The message with the chain of its causes, without those whose words it holds already.
     pub fn message(&self) -> String {
-        let mut message = self.to_string();
+        let mut message = self.to_string().trim_end().to_owned();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             let text = error.to_string();
-            if !message.contains(&text) {
+            if !message.contains(text.trim_end()) {
                 message.push_str(": ");
-                message.push_str(&text);
+                message.push_str(text.trim_end());
             }
             cause = error.source();
         }

@@ -24,6 +24,7 @@ pub struct Progress {
 #[derive(Default)]
 struct State {
     bar: Option<ProgressBar>,
+    unit: &'static str,
     done: u64,
     total: u64,
     tokens: u64,
@@ -51,6 +52,7 @@ impl Progress {
                 done,
             } => {
                 *state = State {
+                    unit,
                     done,
                     total,
                     started: Some(Instant::now()),
@@ -58,8 +60,7 @@ impl Progress {
                 };
                 if self.terminal {
                     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-                    let template =
-                        "{prefix:<10} {bar:28} {pos:>7}/{len} {msg}  {elapsed} elapsed, {eta} left";
+                    let template = "{prefix:<9} {wide_bar} {pos}/{len} {msg}, {eta} left";
                     if let Ok(style) = ProgressStyle::with_template(template) {
                         bar.set_style(style.progress_chars("━━ "));
                     }
@@ -87,7 +88,7 @@ impl Progress {
                 if let Some(bar) = &state.bar {
                     bar.set_position(state.done);
                     if state.tokens > 0 {
-                        bar.set_message(format!("({rate:.0} tokens/s)"));
+                        bar.set_message(format!("{}, {rate:.0} tokens/s", state.unit));
                     }
                 } else if state
                     .last_line

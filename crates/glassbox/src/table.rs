@@ -82,7 +82,7 @@ pub fn count(number: u64) -> String {
 }
 
 fn is_number(cell: &str) -> bool {
-    cell.chars().all(|c| c.is_ascii_digit() || "+-.,%e ".contains(c))
+    cell.chars().all(|c| c.is_ascii_digit() || "+-.,%e –".contains(c))
 }
 
 /// Bytes as people write them.

@@ -285,6 +285,30 @@ mod interrupted {
     }
 
     #[test]
+    fn a_report_that_does_not_fit_is_simply_written_again() {
+        let experiment = Experiment::new(1);
+        let out = experiment.run("run", &[]);
+        let page = fs::read(out.join("report.html")).unwrap();
+        let output = support::with_file_limit(1, &["report", text(&out)]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        is_one_message(
+            &stderr,
+            &["the disk is full", "report.html", "run the command again"],
+        );
+        assert_eq!(
+            fs::read(out.join("report.html")).unwrap(),
+            page,
+            "the older report is still there"
+        );
+        assert!(
+            names_in(&out).iter().all(|name| !name.starts_with(".tmp")),
+            "{:?}",
+            names_in(&out)
+        );
+    }
+
+    #[test]
     fn two_processes_do_not_write_into_one_run() {
         let experiment = Experiment::new(40);
         let out = experiment.path("run");

@@ -1,10 +1,10 @@
 //! `report`: the HTML page of a run, again.
 
-use glassbox_report::write_report;
+use glassbox_report::{ReportError, write_report};
 use serde_json::json;
 
 use crate::arguments::ReportArguments;
-use crate::error::CliError;
+use crate::error::{CliError, one_file};
 use crate::exit_code;
 use crate::output::{print, print_json};
 
@@ -13,7 +13,10 @@ use crate::output::{print, print_json};
 /// # Errors
 /// A [`CliError`] if the folder is no run, a table is damaged, or the report cannot be written.
 pub fn report(arguments: &ReportArguments) -> Result<u8, CliError> {
-    let summary = write_report(&arguments.run)?;
+    let summary = write_report(&arguments.run).map_err(|error| match error {
+        ReportError::Store(error) => one_file(error),
+        other => CliError::from(other),
+    })?;
     if arguments.json {
         print_json(&json!({
             "report": summary.path,
