@@ -107,8 +107,6 @@ pub enum InterventionPositions {
     LastAndGenerated,
     /// The last prompt position only.
     LastOfPrompt,
-    /// Every generated position.
-    Generated,
     /// Every position, the whole prompt included.
     All,
 }

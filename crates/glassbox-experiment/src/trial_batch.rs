@@ -200,7 +200,6 @@ impl TrialContext<'_> {
         let positions = match settings.positions {
             InterventionPositions::LastAndGenerated => Positions::LastAndGenerated,
             InterventionPositions::LastOfPrompt => Positions::LastOfPrompt,
-            InterventionPositions::Generated => Positions::Generated,
             InterventionPositions::All => Positions::All,
         };
         type Key = (u32, Option<u32>, Option<u64>);

@@ -191,22 +191,39 @@ fn a_row_of_a_batch_equals_the_row_alone_under_every_kind_of_intervention() {
 }
 
 #[test]
-fn trials_of_equal_number_share_their_random_numbers_until_the_intervention_matters() {
-    let mut scenario = scenario();
-    scenario.sweep.positions = glassbox_experiment::scenario::InterventionPositions::Generated;
+fn arms_that_do_the_same_give_the_same_trials() {
+    let scenario = scenario();
     let session = Session::load(&scenario).unwrap();
-    let rows = unit(&scenario, &session, false);
-    // The first token is chosen before any generated position exists, so it is the baseline's in every arm.
-    let first = |trial: u32, row: &TrialRow| row.trial == trial && row.arm == "baseline";
-    for trial in 0..2 {
-        let baseline = rows.iter().find(|row| first(trial, row)).unwrap().token_ids[0];
-        let reconstructed = |row: &&TrialRow| row.trial == trial && row.arm != "baseline";
-        assert!(
-            rows.iter()
-                .filter(reconstructed)
-                .all(|row| row.token_ids[0] == baseline)
-        );
-    }
+    let parser = scenario.compiled_parser().unwrap();
+    let prompts = PromptSets::read(&scenario).unwrap();
+    let features = [SelectedFeature {
+        layer: 2,
+        feature: 7,
+        value_a: 4.0,
+        value_b: 4.0,
+    }];
+    let plan = plan_trials(&prompts.sweep[..1], &features, &[], 3, 1000);
+    let context = TrialContext {
+        session: &session,
+        scenario: &scenario,
+        parser: &parser,
+        run: "test",
+    };
+    let mut workspace = session.model().workspace();
+    let rows = context
+        .run_unit(&mut workspace, &prompts.sweep[0].text, &plan, Recording::None)
+        .unwrap()
+        .trials;
+    let texts = |arm: &str| -> Vec<&str> {
+        rows.iter()
+            .filter(|row| row.arm == arm)
+            .map(|row| row.text.as_str())
+            .collect()
+    };
+    assert_eq!(texts("value_a"), texts("value_b"));
+    // Trials of different number draw different random numbers.
+    let baseline = texts("baseline");
+    assert!(baseline.iter().any(|text| *text != baseline[0]), "{baseline:?}");
 }
 
 #[test]
