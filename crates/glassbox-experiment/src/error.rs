@@ -35,6 +35,21 @@ pub enum ExperimentError {
         /// What is wrong.
         what: String,
     },
+    /// A prompt fills the model's context.
+    #[error(
+        "the prompt '{id}' of family '{family}' has {tokens} tokens, and the model's context holds {context}, the response \
+         included; shorten the prompt or leave it out of the family's prompt file"
+    )]
+    PromptTooLong {
+        /// Prompt family.
+        family: String,
+        /// Identity of the prompt.
+        id: String,
+        /// Its tokens.
+        tokens: usize,
+        /// Positions of the model.
+        context: usize,
+    },
     /// A name that does not exist.
     #[error("there is no {what} '{name}'; the valid ones are: {}", valid.join(", "))]
     UnknownName {

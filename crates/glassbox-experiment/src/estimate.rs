@@ -49,6 +49,7 @@ pub struct PlanEstimate {
 pub fn estimate(scenario: &Scenario) -> Result<PlanEstimate, ExperimentError> {
     let prompts = PromptSets::read(scenario)?;
     let session = Session::load(scenario)?;
+    prompts.check_lengths(&session)?;
     let settings = &scenario.sweep;
     let layers = session.layers().len() as u64;
     let features = layers * scenario.select.top_per_layer as u64;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::error::ExperimentError;
 use crate::scenario::{FamilySpec, Scenario};
+use crate::session::Session;
 
 /// One prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,28 @@ impl PromptSets {
             .iter()
             .any(|prompt| selecting.contains(prompt.text.as_str()));
         Ok(sets)
+    }
+}
+
+impl PromptSets {
+    /// Checks that every prompt leaves room for at least one new token.
+    ///
+    /// # Errors
+    /// [`ExperimentError::PromptTooLong`] naming the prompt, or those of the tokenizer.
+    pub fn check_lengths(&self, session: &Session) -> Result<(), ExperimentError> {
+        let context = session.model().config().max_positions;
+        for prompt in self.select.iter().chain(&self.sweep) {
+            let tokens = session.encode(&prompt.text)?.len();
+            if tokens >= context {
+                return Err(ExperimentError::PromptTooLong {
+                    family: prompt.family.clone(),
+                    id: prompt.id.clone(),
+                    tokens,
+                    context,
+                });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -82,6 +82,7 @@ pub fn run(request: &RunRequest, reporter: &dyn Reporter) -> Result<RunOutcome, 
     let prompts = PromptSets::read(scenario)?;
     let storage = Storage::new();
     let session = Session::load(scenario)?;
+    prompts.check_lengths(&session)?;
     let manifest = manifest(request, &session, &prompts)?;
     let mut run = Run {
         request,

@@ -281,3 +281,18 @@ fn a_dry_run_counts_what_the_run_will_do() {
     assert_eq!(estimate.trials, 6 * (1 + 6 + 2 * 18));
     assert!(estimate.tokens_per_second > 0.0 && estimate.memory_bytes > 0 && estimate.seconds_at_most > 0.0);
 }
+
+#[test]
+fn a_prompt_that_fills_the_context_is_named_before_anything_is_written() {
+    let mut scenario = scenario();
+    scenario.families[1].select_prompts = None;
+    scenario.families[1].sweep_prompts = None;
+    scenario.families[1].prompt = Some("Round 1: bet $10, lost. ".repeat(200));
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let error = run(&request(&scenario, &out, false), &Silent)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("risky") && error.contains("512"), "{error}");
+    assert!(!out.exists());
+}
