@@ -65,8 +65,12 @@ fn page(data: &ReportData, finding: &Finding) -> Result<(String, Vec<&'static st
         .filter(|section| !section.is_there)
         .map(|section| section.short)
         .collect();
-    // Templates escape markup but not control characters, which HTML does not allow.
-    let is_odd = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    // Templates escape markup, but neither control characters, which HTML does not allow, nor marks that turn the direction of all text
+    // after them, which would let a response rewrite the sentence around it. Letters of any direction stay.
+    let is_odd = |character: char| {
+        let turns = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        turns || character.is_control() && !matches!(character, '\n' | '\t')
+    };
     Ok((page.render()?.replace(is_odd, "\u{fffd}"), missing))
 }
 

@@ -1,6 +1,7 @@
 //! The sections of the page, one file each: from data to figures, tables and words.
 
 mod causal;
+mod conditions;
 mod doubts;
 mod pathways;
 mod run_data;

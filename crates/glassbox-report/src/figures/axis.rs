@@ -1,7 +1,7 @@
 //! Axes with round marks and a title that holds the unit.
 
 use crate::scale::Scale;
-use crate::svg::{Anchor, Svg};
+use crate::svg::{Anchor, Svg, fitted};
 
 /// Draws a horizontal axis at `bottom` with grid lines up to `top`, and a heavier line at zero if zero is within.
 pub(super) fn horizontal(svg: &mut Svg, scale: &Scale, top: f64, bottom: f64, ticks: usize, title: &str) {
@@ -21,7 +21,7 @@ pub(super) fn horizontal(svg: &mut Svg, scale: &Scale, top: f64, bottom: f64, ti
             ((left + right) / 2.0, bottom + 33.0),
             Anchor::Middle,
             "title",
-            title,
+            &fitted(title, 12.0, right - left + 60.0),
         );
     }
 }
@@ -38,10 +38,11 @@ pub(super) fn vertical(svg: &mut Svg, scale: &Scale, left: f64, right: f64, tick
         svg.text((left - 7.0, y + 4.0), Anchor::End, "tick", &tick.label);
     }
     let (bottom, top) = scale.range();
+    let title = fitted(title, 12.0, (bottom - top).abs() + 30.0);
     svg.upward_text(
         (left - 44.0, (bottom + top) / 2.0),
         Anchor::Middle,
         "title",
-        title,
+        &title,
     );
 }

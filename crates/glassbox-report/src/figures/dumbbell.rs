@@ -62,7 +62,12 @@ pub(crate) fn dumbbell(label: &str, axis_title: &str, titles: &[String], rows: &
     for (title, scale) in titles.iter().zip(&scales) {
         axis::horizontal(&mut svg, scale, HEAD - 2.0, bottom, 6, axis_title);
         let (left, right) = scale.range();
-        svg.text(((left + right) / 2.0, HEAD - 12.0), Anchor::Middle, "head", title);
+        svg.text(
+            ((left + right) / 2.0, HEAD - 12.0),
+            Anchor::Middle,
+            "head",
+            &fitted(title, 11.5, PANEL),
+        );
     }
     for (index, row) in rows.iter().enumerate() {
         let y = HEAD + ROW * (index as f64 + 0.5);

@@ -103,7 +103,12 @@ impl ForestPlot {
         }
         if let (Some(first), Some(last)) = (scales.first(), scales.last()) {
             let middle = (first.range().0 + last.range().1) / 2.0;
-            svg.text((middle, bottom + 34.0), Anchor::Middle, "title", &self.axis);
+            svg.text(
+                (middle, bottom + 34.0),
+                Anchor::Middle,
+                "title",
+                &fitted(&self.axis, 12.0, width),
+            );
         }
         if has_strip {
             let y = bottom - 8.0;
@@ -183,7 +188,7 @@ impl ForestPlot {
             ((left + right) / 2.0, HEAD - 12.0),
             Anchor::Middle,
             "head",
-            &panel.title,
+            &fitted(&panel.title, 11.5, panel.width + GAP),
         );
         if !panel.strip.is_empty() {
             svg.line((left, rows_bottom), (right, rows_bottom), "rule");

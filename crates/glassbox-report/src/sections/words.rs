@@ -8,7 +8,7 @@ use crate::ReportError;
 use crate::data::{FeatureId, Names, ReportData, WordData, WordTally};
 use crate::figures::diverging_bars::{DivergingBar, diverging_bars};
 use crate::html_table::{Cell, HtmlTable, numbers, texts};
-use crate::markup::Markup;
+use crate::markup::{Markup, shortened};
 use crate::number;
 use crate::scale::symmetric;
 
@@ -154,7 +154,7 @@ fn table(words: &WordData) -> Result<Markup, ReportError> {
                 feature: row.feature,
             }),
             Cell::text(&row.contrast.replace("_vs_", " vs ").replace('_', " ")),
-            Cell::text(&row.word),
+            Cell::text(&shortened(&row.word, 60)),
             Cell::text(&row.change),
             Cell::figures(
                 &responses(row.responses_1, row.n_1),
