@@ -16,9 +16,9 @@ pub enum Arm {
     ValueA,
     /// The feature set to its mean over family B's prompts.
     ValueB,
-    /// A random feature of the same layer, moved to the lower end of a step of the same length.
+    /// A random feature of the same layer, held at the level of value A.
     ControlA,
-    /// The same random feature, moved to the upper end of that step.
+    /// The same random feature, held at the level of value B.
     ControlB,
 }
 

@@ -119,8 +119,7 @@ pub fn causal_rows(
                 if let Some(rate) = rate_contrast(&pairs)? {
                     rows.push(place.rate_row(&rate));
                 }
-                let amount = amount_contrast(&pairs)?;
-                if amount.n_1 > 0 || amount.n_2 > 0 {
+                if let Some(amount) = amount_contrast(&pairs)? {
                     rows.push(place.amount_row(&amount));
                 }
             }
@@ -218,21 +217,17 @@ impl Place<'_> {
     }
 
     fn amount_row(&self, amount: &AmountContrast) -> CausalRow {
-        let difference = amount.difference;
         CausalRow {
-            n_1: amount.n_1,
-            n_2: amount.n_2,
-            figure_1: amount.mean_1,
-            figure_2: amount.mean_2,
-            effect: amount
-                .mean_1
-                .zip(amount.mean_2)
-                .map(|(first, second)| second - first),
-            ci_low: difference.map(|(_, low, _, _)| low),
-            ci_high: difference.map(|(_, _, high, _)| high),
+            n_1: amount.pairs,
+            n_2: amount.pairs,
+            figure_1: Some(amount.mean_1),
+            figure_2: Some(amount.mean_2),
+            effect: Some(amount.effect),
+            ci_low: amount.test.map(|(low, _, _)| low),
+            ci_high: amount.test.map(|(_, high, _)| high),
             cohen_d: amount.cohen_d,
-            p: difference.map(|(_, _, _, p)| p),
-            ..self.row(AMOUNT, "welch_t")
+            p: amount.test.map(|(_, _, p)| p),
+            ..self.row(AMOUNT, "paired_t")
         }
     }
 }

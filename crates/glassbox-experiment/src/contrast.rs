@@ -1,8 +1,10 @@
 //! One contrast of two treatments, tested: effect, interval, p.
 
+use std::collections::BTreeMap;
+
 use glassbox_stats::{
     Confidence, HaldaneAnscombe, Moments, PairedTable, Proportion, TwoByTwo, cohens_d, fisher_exact,
-    mcnemar_test, odds_ratio, paired_risk_difference, welch_t_test,
+    mcnemar_test, odds_ratio, one_sample_t_test, paired_risk_difference,
 };
 
 use crate::error::ExperimentError;
@@ -89,49 +91,62 @@ pub fn rate_contrast(pairs: &[Pair<'_>]) -> Result<Option<RateContrast>, Experim
     }))
 }
 
-/// The mean captured amount, second treatment against first, among trials that have one.
+/// The mean captured amount, second treatment against first, over pairs in which both trials have one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AmountContrast {
-    /// Trials with an amount under the first treatment.
-    pub n_1: u32,
-    /// Trials with an amount under the second treatment.
-    pub n_2: u32,
-    /// Mean under the first; missing without trials.
-    pub mean_1: Option<f64>,
+    /// Pairs with two amounts.
+    pub pairs: u32,
+    /// Mean under the first.
+    pub mean_1: f64,
     /// Mean under the second.
-    pub mean_2: Option<f64>,
-    /// Second minus first, with Welch's 95 % interval and p; missing where undefined.
-    pub difference: Option<(f64, f64, f64, f64)>,
-    /// Cohen's d, second minus first.
+    pub mean_2: f64,
+    /// Second minus first.
+    pub effect: f64,
+    /// 95 % interval and p value of a paired t test over prompts, each prompt's mean difference being one observation;
+    /// missing with fewer than two prompts or without variation.
+    pub test: Option<(f64, f64, f64)>,
+    /// Cohen's d of the two groups (pooled, ddof 1), second minus first; descriptive.
     pub cohen_d: Option<f64>,
 }
 
-/// Compares amounts. Trials without an amount are left out, so the two groups are whatever trials chose one: an effect
-/// on the choice itself changes who is compared, and the contrast says nothing about it.
+/// Compares amounts within pairs; `None` if no pair has two. A treatment that changes whether an amount is chosen at all
+/// changes which pairs are compared, but not the prompts' weights between the two sides: both sides are the same
+/// pairs.
 ///
 /// # Errors
 /// [`ExperimentError::Stats`] for amounts that are not finite.
-pub fn amount_contrast(pairs: &[Pair<'_>]) -> Result<AmountContrast, ExperimentError> {
-    let first: Vec<f64> = pairs.iter().filter_map(|pair| pair.first.amount).collect();
-    let second: Vec<f64> = pairs.iter().filter_map(|pair| pair.second.amount).collect();
-    let (moments_1, moments_2) = (Moments::from_slice(&first)?, Moments::from_slice(&second)?);
-    Ok(AmountContrast {
-        n_1: count(moments_1.count()),
-        n_2: count(moments_2.count()),
-        mean_1: moments_1.mean().ok(),
-        mean_2: moments_2.mean().ok(),
-        difference: welch_t_test(&moments_2, &moments_1, Confidence::new(0.95)?)
-            .ok()
-            .map(|welch| {
-                (
-                    welch.difference,
-                    welch.interval.lower,
-                    welch.interval.upper,
-                    welch.test.p,
-                )
-            }),
-        cohen_d: cohens_d(&moments_2, &moments_1).ok(),
-    })
+pub fn amount_contrast(pairs: &[Pair<'_>]) -> Result<Option<AmountContrast>, ExperimentError> {
+    let mut by_prompt: BTreeMap<(&str, &str), Moments> = BTreeMap::new();
+    let (mut first, mut second) = (Moments::new(), Moments::new());
+    for pair in pairs {
+        let (Some(a), Some(b)) = (pair.first.amount, pair.second.amount) else {
+            continue;
+        };
+        first.push(a)?;
+        second.push(b)?;
+        by_prompt
+            .entry((&pair.key.family, &pair.key.prompt_id))
+            .or_default()
+            .push(b - a)?;
+    }
+    let (Ok(mean_1), Ok(mean_2)) = (first.mean(), second.mean()) else {
+        return Ok(None);
+    };
+    let mut prompts = Moments::new();
+    for moments in by_prompt.values() {
+        if let Ok(mean) = moments.mean() {
+            prompts.push(mean)?;
+        }
+    }
+    let test = one_sample_t_test(&prompts, Confidence::new(0.95)?).ok();
+    Ok(Some(AmountContrast {
+        pairs: count(first.count()),
+        mean_1,
+        mean_2,
+        effect: mean_2 - mean_1,
+        test: test.map(|found| (found.interval.lower, found.interval.upper, found.test.p)),
+        cohen_d: cohens_d(&second, &first).ok(),
+    }))
 }
 
 /// Share of trials whose outcome the parser could read.

@@ -118,7 +118,39 @@ pub fn pathway_rows(
         }
     }
     adjust(&mut rows)?;
+    rank_among_controls(&mut rows)?;
     Ok(rows)
+}
+
+/// Where each value-against-value edge stands among the random sources' edges into the same layer, by |d_z|.
+fn rank_among_controls(rows: &mut [PathwayRow]) -> Result<(), ExperimentError> {
+    let control = SourceRole::Control.name();
+    let mut by_layer: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+    for row in rows
+        .iter()
+        .filter(|row| row.source_role == control && row.contrast == VALUE_VS_VALUE.name)
+    {
+        by_layer
+            .entry(row.target_layer)
+            .or_default()
+            .extend(row.cohen_dz.map(f64::abs));
+    }
+    for sizes in by_layer.values_mut() {
+        sizes.sort_by(f64::total_cmp);
+    }
+    for row in rows
+        .iter_mut()
+        .filter(|row| row.source_role != control && row.contrast == VALUE_VS_VALUE.name)
+    {
+        let (Some(sizes), Some(size)) = (by_layer.get(&row.target_layer), row.cohen_dz.map(f64::abs)) else {
+            continue;
+        };
+        // Mid-rank: the share below plus half the share equal.
+        let below = sizes.partition_point(|other| *other < size);
+        let equal = sizes.partition_point(|other| *other <= size) - below;
+        row.control_percentile = Some(100.0 * (below as f64 + 0.5 * equal as f64) / sizes.len() as f64);
+    }
+    Ok(())
 }
 
 fn adjust(rows: &mut [PathwayRow]) -> Result<(), ExperimentError> {
@@ -179,7 +211,9 @@ fn differences(
             target.at_prompt_end += b.at_prompt_end - a.at_prompt_end;
             target.sum_1 += a.mean;
             target.sum_2 += b.mean;
-            target.active_pairs += 1;
+            if a.mean > 0.0 || b.mean > 0.0 {
+                target.active_pairs += 1;
+            }
         }
         for target in targets.values_mut() {
             if target.by_prompt.len() <= prompt {
@@ -252,6 +286,7 @@ fn edges(
             p: test.test.p,
             q: None,
             effect_at_prompt_end: target.at_prompt_end / n,
+            control_percentile: None,
         });
     }
     Ok(rows)

@@ -59,8 +59,7 @@ pub fn estimate(scenario: &Scenario) -> Result<PlanEstimate, ExperimentError> {
     let pathways = &scenario.pathways;
     let sources = (pathways.sources + pathways.control_sources + pathways.second_wave) as u64;
     let replay_prompts = sweep_prompts.min(2 * pathways.max_prompts as u64);
-    // Each wave has its own baseline.
-    let replays = replay_prompts * u64::from(pathways.trials) * (2 + 2 * sources);
+    let replays = replay_prompts * u64::from(pathways.trials) * (1 + 2 * sources);
     let mut longest = 0;
     for prompt in prompts.select.iter().chain(&prompts.sweep) {
         longest = longest.max(session.encode(&prompt.text)?.len() as u64);
@@ -74,7 +73,9 @@ pub fn estimate(scenario: &Scenario) -> Result<PlanEstimate, ExperimentError> {
         * (2 * 4 * config.n_layers * config.n_kv_heads * config.d_head) as u64;
     let mut dictionary_bytes = 0;
     for layer in session.layers() {
-        dictionary_bytes += session.dictionary(layer)?.bytes();
+        // In memory the matrices are f32, whatever the file holds.
+        let dictionary = session.dictionary(layer)?;
+        dictionary_bytes += 8 * (dictionary.features() * dictionary.width()) as u64;
     }
     Ok(PlanEstimate {
         select_prompts: prompts.select.len() as u64,

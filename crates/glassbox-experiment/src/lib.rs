@@ -24,6 +24,7 @@ pub mod error;
 pub mod estimate;
 pub mod events;
 pub mod executor;
+pub mod judgement;
 pub mod outcome;
 pub mod pathways;
 pub mod plan;

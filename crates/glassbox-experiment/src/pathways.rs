@@ -254,10 +254,11 @@ impl Stage<'_> {
         let settings = &self.scenario.pathways;
         let batch_rows = self.scenario.sweep.batch_rows;
         let plan = plan_trials(&self.prompts, &features, &[], settings.trials, batch_rows);
-        let plan: Vec<PlanRow> = plan
-            .into_iter()
-            .filter(|row| row.arm != Arm::ReconstructOnly.name())
-            .collect();
+        // The baseline is pooled: the second wave is compared with the first one's.
+        let left_out = |row: &PlanRow| {
+            row.arm == Arm::ReconstructOnly.name() || (wave > 1 && row.arm == Arm::Baseline.name())
+        };
+        let plan: Vec<PlanRow> = plan.into_iter().filter(|row| !left_out(row)).collect();
         let hashes = serde_json::to_string(&self.directory.manifest().hashes).map_err(|error| {
             ExperimentError::Data {
                 stage: "pathways",
@@ -265,10 +266,7 @@ impl Stage<'_> {
             }
         })?;
         let scenario = self.scenario;
-        let context = format!(
-            "wave {wave} {hashes} {:?} {settings:?} {} {}",
-            scenario.sweep, scenario.seed, scenario.name
-        );
+        let context = format!("wave {wave} {hashes} {}", scenario.deciding_settings()?);
         let hash = plan_hash(&plan, &context);
         Ok((plan, hash))
     }
@@ -300,6 +298,7 @@ impl Stage<'_> {
             total,
             done: total - to_do,
         });
+        self.budget.check_before(self.estimated_bytes(to_do))?;
         let parser = self.scenario.compiled_parser()?;
         let run: String = hash.chars().take(16).collect();
         let context = TrialContext {
@@ -367,6 +366,21 @@ impl Stage<'_> {
                 total,
             })
         }
+    }
+}
+
+impl Stage<'_> {
+    /// Bytes that so many replays may take on disk: about a hundred active features per layer and replay, and with every
+    /// token recorded about thirty per layer and token.
+    fn estimated_bytes(&self, replays: u64) -> u64 {
+        let layers = self.session.layers().len() as u64;
+        let sums = 100 * 16 * layers;
+        let tokens = if self.scenario.pathways.record_tokens {
+            30 * 12 * layers * self.scenario.sweep.max_new_tokens as u64
+        } else {
+            0
+        };
+        replays.saturating_mul(sums + tokens)
     }
 }
 

@@ -23,18 +23,18 @@ pub struct SelectedFeature {
     pub value_b: f64,
 }
 
-/// A random feature that is moved as far as a selected one.
+/// A random feature that is held at the levels of a selected one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControlFeature {
     /// Block index, the selected feature's own.
     pub layer: u32,
     /// The random feature.
     pub feature: u32,
-    /// The selected feature whose step length it copies.
+    /// The selected feature whose levels it copies.
     pub matched_feature: u32,
-    /// The end of the step that stands for value A.
+    /// The level that stands for value A.
     pub value_a: f64,
-    /// The end of the step that stands for value B.
+    /// The level that stands for value B.
     pub value_b: f64,
 }
 
@@ -56,9 +56,10 @@ pub fn selected_features(selection: &[SelectionRow]) -> Vec<SelectedFeature> {
 /// Draws random-feature controls: for each selected feature `per_feature` features of the same layer that are active on
 /// some prompt, are not selected and were not drawn before.
 ///
-/// A control moves by a step of the same length in the residual stream: with h = |value B − value A| · ‖d_selected‖ /
-/// ‖d_control‖ it goes from max(0, m − h/2) to that plus h, m being the mean of its own two family means, in the
-/// same sense as the selected feature. What remains different is the direction alone.
+/// A control is held at the same two levels in the residual stream: with r = ‖d_selected‖ / ‖d_control‖ its ends are
+/// r · value A and r · value B, so that both the push and the step between its ends are as long as the selected
+/// feature's. What remains different is the direction. Where the selected feature is naturally active and the control
+/// is not, the control is pushed further than the feature: the comparison errs on the strict side.
 ///
 /// `decoder_norm` gives ‖d‖ of a (layer, feature). If a layer has too few candidates, fewer controls are drawn.
 ///
@@ -85,25 +86,24 @@ pub fn draw_controls(
             .collect();
         candidates.sort_by_key(|(key, row)| (*key, row.feature));
         let selected_norm = decoder_norm(selected.layer, selected.feature)?;
-        for (_, row) in candidates.into_iter().take(per_feature) {
+        let mut drawn = 0;
+        for (_, row) in candidates {
+            if drawn == per_feature {
+                break;
+            }
             let control_norm = decoder_norm(row.layer, row.feature)?;
             if control_norm <= 0.0 {
                 continue;
             }
+            drawn += 1;
             taken.insert((row.layer, row.feature));
-            let step = (selected.value_b - selected.value_a).abs() * selected_norm / control_norm;
-            let low = (f64::midpoint(row.mean_a, row.mean_b) - step / 2.0).max(0.0);
-            let (value_a, value_b) = if selected.value_b >= selected.value_a {
-                (low, low + step)
-            } else {
-                (low + step, low)
-            };
+            let ratio = selected_norm / control_norm;
             controls.push(ControlFeature {
                 layer: row.layer,
                 feature: row.feature,
                 matched_feature: selected.feature,
-                value_a,
-                value_b,
+                value_a: ratio * selected.value_a,
+                value_b: ratio * selected.value_b,
             });
         }
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn controls_step_as_far_as_their_feature_and_are_alive_distinct_and_not_selected() {
+    fn controls_copy_the_levels_of_their_feature_and_are_alive_distinct_and_not_selected() {
         let norm = |_: u32, feature: u32| Ok(1.0 + f64::from(feature));
         let controls = draw_controls(&selection(), 2, 7, norm).unwrap();
         assert_eq!(controls.len(), 2 + 2 + 1);
@@ -250,9 +250,12 @@ mod tests {
                 .into_iter()
                 .find(|s| (s.layer, s.feature) == (control.layer, control.matched_feature))
                 .unwrap();
-            let selected_step = (selected.value_b - selected.value_a) * (1.0 + f64::from(selected.feature));
-            let step = (control.value_b - control.value_a) * (1.0 + f64::from(control.feature));
-            assert!((selected_step - step).abs() < 1e-9);
+            let (selected_norm, control_norm) = (
+                1.0 + f64::from(selected.feature),
+                1.0 + f64::from(control.feature),
+            );
+            assert!((selected.value_a * selected_norm - control.value_a * control_norm).abs() < 1e-9);
+            assert!((selected.value_b * selected_norm - control.value_b * control_norm).abs() < 1e-9);
             assert!(control.value_a >= 0.0 && control.value_b >= 0.0);
         }
         assert_eq!(controls, draw_controls(&selection(), 2, 7, norm).unwrap());

@@ -17,7 +17,7 @@ use crate::scenario::Scenario;
 use crate::select::{is_untested, select};
 use crate::session::Session;
 use crate::sweep::{Sweep, SweepCost};
-use crate::tables::{CausalRow, CheckRow, PromptRow, SelectionRow, VerdictRow};
+use crate::tables::{CausalRow, CheckRow, PathwayRow, PromptRow, SelectionRow, VerdictRow};
 use crate::trial_index::TrialIndex;
 use crate::verdict::verdicts;
 use crate::words::{ResponseWords, word_checks};
@@ -108,11 +108,8 @@ fn manifest(
     session: &Session,
     prompts: &PromptSets,
 ) -> Result<Manifest, ExperimentError> {
-    let internal = |error: serde_json::Error| ExperimentError::Data {
-        stage: "run",
-        what: error.to_string(),
-    };
-    let mut config = serde_json::to_value(&request.scenario).map_err(internal)?;
+    let mut config = request.scenario.deciding_settings()?;
+    config["description"] = request.scenario.description.clone().into();
     if let Some(pilot) = request.pilot {
         config["pilot"] = pilot.into();
     }
@@ -134,7 +131,10 @@ fn manifest(
     hashes.insert("prompts".into(), hash_bytes(format!("{prompts:?}").as_bytes()));
     manifest.hashes = hashes;
     manifest.seeds.insert("run".into(), request.scenario.seed);
-    manifest.execution = serde_json::json!({ "threads": rayon::current_num_threads() });
+    manifest.execution = serde_json::json!({
+        "threads": rayon::current_num_threads(),
+        "disk_budget_bytes": request.scenario.sweep.disk_budget_bytes,
+    });
     Ok(manifest)
 }
 
@@ -260,10 +260,7 @@ impl Run<'_> {
         })?;
         let hash = plan_hash(
             &plan,
-            &format!(
-                "{context} {settings:?} {} {}",
-                self.scenario.seed, self.scenario.name
-            ),
+            &format!("{context} {}", self.scenario.deciding_settings()?),
         );
         let since = Instant::now();
         let was_complete = self.directory.is_stage_complete("sweep")?;
@@ -319,15 +316,27 @@ impl Run<'_> {
         let per_prompt = 1 + layers + 2 * whole as u64 * (1 + settings.controls_per_feature as u64);
         let trials = self.prompts.sweep.len() as u64 * u64::from(settings.trials) * per_prompt;
         let pilot_trials = sweep.plan().len() as u64;
-        let factor = trials as f64 / pilot_trials.max(1) as f64;
+        // A resumed pilot that had been swept to its end is known by its records.
+        let (seconds, bytes, done) = if cost.trials > 0 {
+            (cost.seconds, cost.bytes, cost.trials)
+        } else {
+            let recorded = self
+                .directory
+                .manifest()
+                .stage("sweep")
+                .ok()
+                .and_then(|stage| stage.seconds);
+            (recorded.unwrap_or_default(), sweep.bytes(), pilot_trials)
+        };
+        let factor = trials as f64 / done.max(1) as f64;
         PilotEstimate {
             pilot_features: sweep.features().len() as u64,
             features: whole as u64,
             pilot_trials,
             trials,
-            pilot_seconds: cost.seconds,
-            seconds: cost.seconds * factor,
-            bytes: (cost.bytes as f64 * factor) as u64,
+            pilot_seconds: seconds,
+            seconds: seconds * factor,
+            bytes: (bytes as f64 * factor) as u64,
             peak_memory_bytes: peak_memory_bytes(),
         }
     }
@@ -457,16 +466,15 @@ impl Run<'_> {
         self.directory
             .complete_stage("pathways", since.elapsed().as_secs_f64(), rows, &[])?;
         let alpha = self.scenario.pathways.alpha;
-        let significant = found
-            .edges
-            .iter()
-            .filter(|row| row.q.is_some_and(|q| q < alpha))
-            .count();
+        let strong = |row: &&PathwayRow| {
+            row.q.is_some_and(|q| q < alpha) && row.control_percentile.is_some_and(|found| found >= 95.0)
+        };
+        let significant = found.edges.iter().filter(strong).count();
         self.finished(
             "pathways",
             since,
             format!(
-                "{significant} of {rows} edges have q < {alpha}; {} chains",
+                "{significant} edges with q < {alpha} stronger than 95 % of random sources' (of {rows} tested); {} chains",
                 found.chains.len()
             ),
         );

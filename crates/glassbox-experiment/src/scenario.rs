@@ -193,6 +193,8 @@ pub struct CausalSettings {
     pub alpha: f64,
     /// Percentile among the random-feature controls that an effect must pass.
     pub control_percentile: f64,
+    /// Largest share of unreadable trials under a feature's values with which a verdict is still given.
+    pub max_unknown_share: f64,
     /// Smallest risk difference worth finding; what the data could not have seen is said to be undecided.
     pub smallest_effect_of_interest: f64,
     /// Random relabellings of arms within pairs, for the calibration figure.
@@ -204,7 +206,8 @@ impl Default for CausalSettings {
         Self {
             alpha: 0.05,
             control_percentile: 95.0,
-            smallest_effect_of_interest: 0.2,
+            smallest_effect_of_interest: 0.1,
+            max_unknown_share: 0.2,
             permutations: 20,
         }
     }
@@ -390,6 +393,42 @@ impl Scenario {
                 self.causal.smallest_effect_of_interest
             ));
         }
+        if !(0.0..=1.0).contains(&self.causal.max_unknown_share) {
+            return wrong(format!(
+                "causal.max_unknown_share is {}, it must lie in 0 to 1",
+                self.causal.max_unknown_share
+            ));
+        }
+        for (name, value, most) in [
+            ("sweep.trials", u64::from(self.sweep.trials), 1_000_000),
+            ("pathways.trials", u64::from(self.pathways.trials), 1_000_000),
+            (
+                "sweep.max_new_tokens",
+                self.sweep.max_new_tokens as u64,
+                1_000_000,
+            ),
+            ("sweep.batch_rows", self.sweep.batch_rows as u64, 65_536),
+            ("sweep.top_logits", self.sweep.top_logits as u64, 10_000),
+            (
+                "sweep.controls_per_feature",
+                self.sweep.controls_per_feature as u64,
+                1000,
+            ),
+            (
+                "select.top_per_layer",
+                self.select.top_per_layer as u64,
+                1_000_000,
+            ),
+            (
+                "causal.permutations",
+                u64::from(self.causal.permutations),
+                100_000,
+            ),
+        ] {
+            if value > most {
+                return wrong(format!("{name} is {value}, it must be at most {most}"));
+            }
+        }
         if !(0.0..=1.0).contains(&self.pathways.min_active_share) {
             return wrong(format!(
                 "pathways.min_active_share is {}, it must lie in 0 to 1",
@@ -400,6 +439,28 @@ impl Scenario {
             return wrong(format!("words.pattern is no regular expression: {error}"));
         }
         self.compiled_parser().map(|_| ())
+    }
+
+    /// The settings that decide results, as JSON: without the description and the disk budget, which may change between
+    /// the parts of a resumed run.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Scenario`] if they can't be written as JSON.
+    pub fn deciding_settings(&self) -> Result<serde_json::Value, ExperimentError> {
+        let mut settings = serde_json::to_value(self).map_err(|error| ExperimentError::Scenario {
+            file: self.folder.clone(),
+            what: error.to_string(),
+        })?;
+        if let Some(settings) = settings.as_object_mut() {
+            settings.remove("description");
+            if let Some(sweep) = settings
+                .get_mut("sweep")
+                .and_then(serde_json::Value::as_object_mut)
+            {
+                sweep.remove("disk_budget_bytes");
+            }
+        }
+        Ok(settings)
     }
 
     /// The parser, compiled.

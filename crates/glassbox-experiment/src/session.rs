@@ -148,13 +148,7 @@ impl Session {
     /// # Errors
     /// Those of the tokenizer.
     pub fn response_text(&self, prompt: &[u32], tokens: &[u32]) -> Result<String, ExperimentError> {
-        let mut stream = self.tokenizer.stream_after(prompt)?;
-        let mut text = String::new();
-        for &token in tokens {
-            text.push_str(&stream.push(token)?);
-        }
-        text.push_str(&stream.finish());
-        Ok(text)
+        Ok(self.tokenizer.continuation(prompt, tokens)?)
     }
 
     /// Active features of residual rows [n, d_model] of a block's output.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use glassbox_store::{
-    DiskBudget, DiskState, RunDirectory, ShardOrigin, ShardStore, StoreError, UnitId, assemble, hash_bytes,
+    DiskBudget, DiskState, RunDirectory, ShardOrigin, ShardState, ShardStore, StoreError, UnitId, assemble,
+    hash_bytes,
 };
 
 use crate::error::ExperimentError;
@@ -22,6 +23,7 @@ use crate::trial_batch::{Recording, TrialContext};
 const BYTES_PER_TOKEN: u64 = 6;
 const BYTES_PER_TRIAL: u64 = 120;
 const BYTES_PER_LOGIT: u64 = 8;
+const BYTES_PER_SHARD: u64 = 16_384;
 
 /// A planned sweep and what of it is complete.
 #[derive(Debug)]
@@ -117,6 +119,17 @@ impl Sweep {
     /// The random-feature controls.
     pub fn controls(&self) -> &[ControlFeature] {
         &self.controls
+    }
+
+    /// Bytes of the complete shards.
+    pub fn bytes(&self) -> u64 {
+        self.units()
+            .iter()
+            .map(|unit| match self.store.state(unit) {
+                ShardState::Complete(record) => record.bytes,
+                _ => 0,
+            })
+            .sum()
     }
 
     /// The trials, one unit after the other, in the order of the plan.
@@ -238,5 +251,7 @@ pub(crate) fn warn_of_disk(
 pub(crate) fn estimated_bytes(scenario: &Scenario, trials: u64) -> u64 {
     let settings = &scenario.sweep;
     let per_token = BYTES_PER_TOKEN + BYTES_PER_LOGIT * settings.top_logits as u64;
-    trials * (BYTES_PER_TRIAL + per_token * settings.max_new_tokens as u64)
+    let shards = (trials / settings.batch_rows as u64 + 1).saturating_mul(BYTES_PER_SHARD);
+    let per_trial = BYTES_PER_TRIAL + per_token.saturating_mul(settings.max_new_tokens as u64);
+    trials.saturating_mul(per_trial).saturating_add(shards)
 }

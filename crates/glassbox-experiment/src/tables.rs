@@ -76,7 +76,7 @@ table! {
         pub layer: Option<u32>,
         /// Feature that is set; missing in baseline and reconstruct-only.
         pub feature: Option<u32>,
-        /// For controls: the selected feature of the same layer whose step length the control copies.
+        /// For controls: the selected feature of the same layer whose levels the control copies.
         pub matched_feature: Option<u32>,
         /// Value that the feature is set to, in the dictionary's units.
         pub value: Option<f64>,
@@ -102,7 +102,7 @@ table! {
         pub layer: Option<u32>,
         /// Feature that is set; missing in baseline and reconstruct-only.
         pub feature: Option<u32>,
-        /// For controls: the selected feature of the same layer whose step length the control copies.
+        /// For controls: the selected feature of the same layer whose levels the control copies.
         pub matched_feature: Option<u32>,
         /// Value that the feature was set to, in the dictionary's units.
         pub value: Option<f64>,
@@ -138,14 +138,14 @@ table! {
         pub feature: Option<u32>,
         /// `selected`, `control` or `reconstruction`.
         pub role: String,
-        /// For controls: the selected feature whose step length the control copies.
+        /// For controls: the selected feature whose levels the control copies.
         pub matched_feature: Option<u32>,
         /// Prompt family, or `both`.
         pub family: String,
         /// What is compared, as second_vs_first: `value_b_vs_value_a`, `value_a_vs_baseline`, …
         pub contrast: String,
         /// `target_rate` (share of trials with the target outcome; unknown outcomes count as not the target) or `amount`
-        /// (mean captured amount among trials that have one).
+        /// (mean captured amount, over pairs in which both trials have one).
         pub measure: String,
         /// Trials behind the first figure.
         pub n_1: u32,
@@ -161,7 +161,7 @@ table! {
         pub ci_low: Option<f64>,
         /// Upper end of the 95 % interval of the effect.
         pub ci_high: Option<f64>,
-        /// Cohen's d (pooled, ddof 1), for amounts.
+        /// Cohen's d (pooled, ddof 1) of the two groups of amounts, for amounts.
         pub cohen_d: Option<f64>,
         /// Odds ratio (0.5 added to each cell where one is zero), for rates.
         pub odds_ratio: Option<f64>,
@@ -169,7 +169,7 @@ table! {
         pub pairs_gained: Option<u32>,
         /// Pairs in which only the first trial ended in the target, for rates.
         pub pairs_lost: Option<u32>,
-        /// The test: `mcnemar_exact` or `welch_t`.
+        /// The test: `mcnemar_exact` or `paired_t`.
         pub test: String,
         /// Two-sided p value; missing where the test is undefined.
         pub p: Option<f64>,
@@ -223,6 +223,8 @@ table! {
         /// p value of a sign-flip permutation test over (prompt, trial) of (A + B)/2 minus the reference (exact up to 16 non-zero
         /// differences, else 9,999 draws); not adjusted over features.
         pub shared_shift_p: Option<f64>,
+        /// Benjamini–Hochberg q value of the shared shift over the selected features.
+        pub shared_shift_q: f64,
         /// Share of trials under values A and B whose outcome the parser could not read.
         pub unknown_share: f64,
         /// Effect among pairs in which both outcomes could be read; missing without such pairs.
@@ -362,6 +364,9 @@ table! {
         pub q: Option<f64>,
         /// Mean difference at the last prompt position, second minus first.
         pub effect_at_prompt_end: f64,
+        /// Percentile of |d_z| among the edges of random sources into the same layer, for value B against value A; missing for
+        /// other contrasts and without random sources.
+        pub control_percentile: Option<f64>,
     }
 }
 

@@ -8,9 +8,7 @@ use glassbox_kernels::cpu::CpuBackend;
 use glassbox_model::edit::{BatchRows, Positions, RowEdit, RowIntervention, RowProgram};
 use glassbox_model::forward::{SiteView, SiteVisitor, Workspace};
 use glassbox_model::forward_error::VisitError;
-use glassbox_model::generate::{
-    ChosenToken, GenerationObserver, GenerationRequest, Prompts, StopReason, StopRule,
-};
+use glassbox_model::generate::{ChosenToken, GenerationObserver, GenerationRequest, Prompts, StopRule};
 use glassbox_model::random::RandomKey;
 use glassbox_model::sampling::{RandomSampling, Sampling};
 use glassbox_model::site::Site;
@@ -154,7 +152,7 @@ impl TrialContext<'_> {
                 trial: row.trial,
                 text: response,
                 token_ids: generated.tokens,
-                stop_reason: stop_name(generated.stop).to_owned(),
+                stop_reason: generated.stop.name().to_owned(),
                 outcome: outcome.label,
                 amount: outcome.amount,
                 parser: self.parser.id(),
@@ -248,17 +246,6 @@ impl TrialContext<'_> {
     }
 }
 
-/// Names of stop reasons in the tables.
-fn stop_name(reason: StopReason) -> &'static str {
-    match reason {
-        StopReason::EndOfSequence => "end_of_sequence",
-        StopReason::StopString(_) => "stop_string",
-        StopReason::Rule => "decided",
-        StopReason::MaxNewTokens => "max_new_tokens",
-        StopReason::ContextFull => "context_full",
-    }
-}
-
 /// Ends a row at the end of a line once the parser reads an outcome.
 struct StopWhenDecided<'a> {
     parser: &'a Parser,
@@ -315,7 +302,11 @@ impl SiteVisitor<CpuBackend> for Recorder<'_> {
                 .position(batch_row, view.layout.queries() - 1)
                 .map_or(0, i64::from);
             let from_first_generated = position - prompt_length;
-            let at_prompt_end = from_first_generated < 0;
+            // A prompt computed in pieces passes here at positions before its end.
+            if from_first_generated < -1 {
+                continue;
+            }
+            let at_prompt_end = from_first_generated == -1;
             if first_layer && !at_prompt_end {
                 record.tokens += 1;
             }

@@ -273,6 +273,20 @@ impl Tokenizer {
         Ok(text)
     }
 
+    /// The text of tokens as it follows a prompt. Bytes of a character that never becomes complete are U+FFFD.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn continuation(&self, prompt: &[u32], tokens: &[u32]) -> Result<String, TokenizerError> {
+        let mut stream = self.stream_after(prompt)?;
+        let mut text = String::new();
+        for &token in tokens {
+            text.push_str(&stream.push(token)?);
+        }
+        text.push_str(&stream.finish());
+        Ok(text)
+    }
+
     /// A decoder for tokens that come one after the other, at the beginning of a text.
     #[must_use]
     pub fn stream(&self) -> TextStream<'_> {

@@ -209,6 +209,7 @@ fn verdict(layer: u32, feature: u32, effect: f64, q: f64) -> VerdictRow {
         unknown_share: 0.0,
         effect_known: None,
         p_known: None,
+        shared_shift_q: 1.0,
         detectable_effect: None,
         direction: "raises_target".into(),
         verdict: "specific_effect".into(),
@@ -277,6 +278,7 @@ fn edge(target_feature: u32, cohen_dz: Option<f64>) -> PathwayRow {
         cohen_dz,
         p: 0.0,
         q: Some(0.0),
+        control_percentile: Some(50.0),
         effect_at_prompt_end: 0.0,
     }
 }

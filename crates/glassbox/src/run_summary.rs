@@ -236,6 +236,7 @@ mod tests {
             shift_b: 0.0,
             shared_shift: 0.0,
             shared_shift_p: None,
+            shared_shift_q: 0.5,
             detectable_effect: None,
             unknown_share: 0.0,
             effect_known: None,

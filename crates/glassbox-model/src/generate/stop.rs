@@ -55,6 +55,20 @@ pub enum StopReason {
     ContextFull,
 }
 
+impl StopReason {
+    /// The name that tables and JSON use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EndOfSequence => "end_of_sequence",
+            Self::StopString(_) => "stop_string",
+            Self::Rule => "decided",
+            Self::MaxNewTokens => "max_new_tokens",
+            Self::ContextFull => "context_full",
+        }
+    }
+}
+
 /// The text that a row has so far.
 pub(super) struct RowText<'a> {
     stream: Box<dyn TokenTextStream + 'a>,

@@ -19,25 +19,15 @@ use glassbox_experiment::plan::{
     ControlFeature, SelectedFeature, draw_controls, plan_trials, selected_features,
 };
 use glassbox_experiment::prompts::Prompt;
-use glassbox_experiment::tables::{CheckRow, PathwayRow, PlanRow, SelectionRow, TrialRow, VerdictRow};
+use glassbox_experiment::tables::{
+    CheckRow, PathwayRow, PlanRow, PromptRow, SelectionRow, TrialRow, VerdictRow,
+};
 use glassbox_experiment::trial_index::TrialIndex;
 use glassbox_experiment::verdict::verdicts;
 use glassbox_experiment::words::{ResponseWords, word_checks};
 use glassbox_stats::benjamini_hochberg;
-use glassbox_store::{Manifest, RunDirectory, ShardOrigin, ShardStore, Storage, UnitId, hash_bytes, table};
+use glassbox_store::{Manifest, RunDirectory, ShardOrigin, ShardStore, Storage, UnitId, hash_bytes};
 use serde_json::json;
-
-table! {
-    /// A prompt of the run.
-    pub struct PromptRow: "prompts", version 1 {
-        /// Prompt family.
-        pub family: String,
-        /// Identity of the prompt within its family.
-        pub prompt_id: String,
-        /// What the model reads.
-        pub text: String,
-    }
-}
 
 /// How large the run is.
 #[derive(Clone, Copy, Debug)]
@@ -408,6 +398,8 @@ impl World<'_> {
                         p: (2.0 * (-0.717 * t.abs() - 0.416 * t * t).exp()).min(1.0),
                         q: None,
                         effect_at_prompt_end: effect * 0.6,
+                        control_percentile: (source.role != SourceRole::Control)
+                            .then(|| 100.0 * (1.0 - (-3.0 * dz.abs()).exp())),
                     });
                 }
             }
@@ -459,6 +451,7 @@ pub fn write_run(root: &Path, size: Size, until: Until) {
     let prompt_rows: Vec<PromptRow> = prompts
         .iter()
         .map(|prompt| PromptRow {
+            stage: "sweep".into(),
             family: prompt.family.clone(),
             prompt_id: prompt.id.clone(),
             text: prompt.text.clone(),

@@ -64,7 +64,7 @@ pub fn generate(arguments: &GenerateArguments) -> Result<u8, CliError> {
     let generated = model.generate(&mut model.workspace(), request)?;
     let mut trials = Vec::new();
     for generated in &generated {
-        let text = completion(tokenizer, &prompt, &generated.tokens)?;
+        let text = tokenizer.continuation(&prompt, &generated.tokens)?;
         if arguments.json {
             trials.push(described(trials.len(), generated, &text, arguments));
         } else {
@@ -93,30 +93,16 @@ fn sampling(arguments: &GenerateArguments) -> Sampling {
     })
 }
 
-/// The text of generated tokens as it follows the prompt.
-fn completion(tokenizer: &Tokenizer, prompt: &[u32], tokens: &[u32]) -> Result<String, CliError> {
-    let mut stream = tokenizer.stream_after(prompt)?;
-    let mut text = String::new();
-    for token in tokens {
-        text.push_str(&stream.push(*token)?);
-    }
-    text.push_str(&stream.finish());
-    Ok(text)
-}
-
 fn described(trial: usize, generated: &Generated, text: &str, arguments: &GenerateArguments) -> Value {
-    let (reason, stop_string) = match generated.stop {
-        StopReason::EndOfSequence => ("end_of_sequence", None),
-        StopReason::StopString(index) => ("stop_string", arguments.stop.get(index)),
-        StopReason::Rule => ("rule", None),
-        StopReason::MaxNewTokens => ("max_new_tokens", None),
-        StopReason::ContextFull => ("context_full", None),
+    let stop_string = match generated.stop {
+        StopReason::StopString(index) => arguments.stop.get(index),
+        _ => None,
     };
     json!({
         "trial": trial,
         "token_ids": generated.tokens,
         "text": text,
-        "stop_reason": reason,
+        "stop_reason": generated.stop.name(),
         "stop_string": stop_string,
     })
 }
