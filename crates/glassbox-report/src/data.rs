@@ -37,7 +37,7 @@ pub struct ReportData {
     pub run: RunFacts,
     /// The scenario, if the manifest holds one that this version understands.
     pub scenario: Option<Scenario>,
-    /// Prompts whose text is known.
+    /// One prompt of each family, if their texts are known.
     pub prompts: Vec<PromptText>,
     /// Facts of the plan.
     pub plan: Option<PlanFacts>,
@@ -78,24 +78,30 @@ impl ReportData {
         let example = verdicts.as_deref().and_then(example_feature);
         let swept: Vec<FeatureId> = verdicts.iter().flatten().map(FeatureId::from).collect();
         let select_alpha = settings.map(|scenario| scenario.select.alpha);
+        let percentile = settings.map(|scenario| scenario.causal.control_percentile);
         let pathway_alpha = settings.map(|scenario| scenario.pathways.alpha);
         let word_alpha = settings.map(|scenario| scenario.words.alpha);
+        let trials = if paths.trials().is_dir() {
+            Some(trials::read_trials(&paths.trials(), &names, example)?)
+        } else {
+            None
+        };
         Ok(Self {
             run: run_facts::facts_of(&manifest),
-            prompts: run_facts::prompts_of(settings, tables.file("prompts.parquet").as_deref())?,
+            prompts: run_facts::prompts_of(
+                settings,
+                tables.file("prompts.parquet").as_deref(),
+                trials.as_ref().map_or(&[], |trials| trials.examples.as_slice()),
+            )?,
             plan: tables.read(&paths.plan(), run_facts::read_plan)?,
             selection: tables.read(&paths.selection(), |path| {
                 selection::read_selection(path, select_alpha)
             })?,
-            trials: if paths.trials().is_dir() {
-                Some(trials::read_trials(&paths.trials(), &names, example)?)
-            } else {
-                None
-            },
+            trials,
             causal: tables.read(&paths.causal(), |path| causal::read_causal(path, &names))?,
             checks: checks(&tables)?,
             pathways: tables.read(&paths.pathways(), |path| {
-                pathways::read_pathways(path, pathway_alpha, &swept)
+                pathways::read_pathways(path, pathway_alpha, percentile, &swept)
             })?,
             chains: tables.rows()?,
             words: tables.read(&paths.words(), |path| words::read_words(path, word_alpha))?,

@@ -117,7 +117,7 @@ fn sweep_words(data: &ReportData) -> Option<String> {
     };
     Some(format!(
         "Each was set to its mean over {} prompts (value A) and to its mean over {} prompts (value B), in {} trials on {}; \
-         trials of equal number share their random numbers in all arms. {} moved equally far {} the reference.{progress}",
+         trials of equal number share their random numbers in all arms. {} pushed equally far {} the reference.{progress}",
         names.family_a,
         names.family_b,
         number::count(plan.trials_per_prompt),

@@ -19,12 +19,16 @@ pub struct PathwayData {
     pub edges: Vec<PathwayRow>,
     /// All significant edges of sources that are no controls.
     pub significant: u64,
+    /// Those of them that lie beyond `control_percentile` among the random sources’ edges.
+    pub beyond_controls: u64,
     /// The sources in order.
     pub sources: BTreeMap<FeatureId, SourceTally>,
     /// Rows of the table, all contrasts.
     pub rows: u64,
     /// False discovery rate, if the scenario is known.
     pub alpha: Option<f64>,
+    /// Percentile among controls that an effect must pass, if the scenario is known.
+    pub control_percentile: Option<f64>,
 }
 
 /// Edges of one source, value B against value A.
@@ -70,10 +74,16 @@ impl PathwayData {
         }
         tally.significant += 1;
         self.significant += 1;
+        self.beyond_controls += u64::from(self.is_beyond_controls(&row) == Some(true));
         self.edges.push(row);
         if self.edges.len() >= 4 * KEPT_EDGES {
             self.prune(swept);
         }
+    }
+
+    /// Whether an edge lies beyond the random sources’ edges into the same layer; `None` if there are none or no limit is known.
+    pub fn is_beyond_controls(&self, edge: &PathwayRow) -> Option<bool> {
+        Some(edge.control_percentile? >= self.control_percentile?)
     }
 
     /// Drops all but the strongest edges; edges to features of the sweep stay longest.
@@ -110,11 +120,13 @@ impl PathwayData {
 pub(super) fn read_pathways(
     path: &Path,
     alpha: Option<f64>,
+    control_percentile: Option<f64>,
     swept: &[FeatureId],
 ) -> Result<PathwayData, ReportError> {
     let swept: BTreeSet<FeatureId> = swept.iter().copied().collect();
     let mut data = PathwayData {
         alpha,
+        control_percentile,
         ..PathwayData::default()
     };
     for batch in TableReader::<PathwayRow>::open(path)? {

@@ -1,13 +1,14 @@
 //! What the manifest and the plan say about a run, without times: two runs of one plan give the same page.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use glassbox_experiment::Scenario;
-use glassbox_experiment::tables::PlanRow;
-use glassbox_store::{Manifest, StageStatus, TableReader, display_cell, preview_table};
+use glassbox_experiment::tables::{PlanRow, PromptRow};
+use glassbox_store::{Manifest, StageStatus, TableReader};
 use serde_json::Value;
 
+use super::ExamplePair;
 use crate::ReportError;
 
 /// Facts of the manifest.
@@ -135,15 +136,36 @@ const SCENARIO_KEYS: [&str; 13] = [
     "words",
 ];
 
-/// Prompts looked through for the first of each family.
-const MOST_PROMPTS: usize = 4096;
-
-/// Prompts that the scenario states itself, else those of a table `prompts.parquet` with the columns `family`, `prompt_id` and `text`.
+/// One prompt of each family: that of the example responses, else the first one of the sweep, else what the scenario itself states.
 pub(super) fn prompts_of(
     scenario: Option<&Scenario>,
     table: Option<&Path>,
+    examples: &[ExamplePair],
 ) -> Result<Vec<PromptText>, ReportError> {
-    let stated: Vec<PromptText> = scenario
+    let Some(table) = table else {
+        return Ok(stated_prompts(scenario));
+    };
+    let mut found: BTreeMap<String, PromptText> = BTreeMap::new();
+    for batch in TableReader::<PromptRow>::open(table)? {
+        for row in batch?.into_iter().filter(|row| row.stage == "sweep") {
+            let is_shown = examples
+                .iter()
+                .any(|pair| pair.family == row.family && pair.prompt_id == row.prompt_id);
+            if is_shown || !found.contains_key(&row.family) {
+                let prompt = PromptText {
+                    family: row.family.clone(),
+                    prompt_id: row.prompt_id,
+                    text: row.text,
+                };
+                found.insert(row.family, prompt);
+            }
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+fn stated_prompts(scenario: Option<&Scenario>) -> Vec<PromptText> {
+    scenario
         .iter()
         .flat_map(|scenario| &scenario.families)
         .filter_map(|family| {
@@ -153,25 +175,7 @@ pub(super) fn prompts_of(
                 text: family.prompt.clone()?,
             })
         })
-        .collect();
-    let Some(table) = table.filter(|_| stated.is_empty()) else {
-        return Ok(stated);
-    };
-    let preview = preview_table(table, MOST_PROMPTS)?;
-    let place = |name: &str| preview.columns.iter().position(|column| column.name == name);
-    let (Some(family), Some(prompt_id), Some(text)) = (place("family"), place("prompt_id"), place("text"))
-    else {
-        return Ok(Vec::new());
-    };
-    Ok(preview
-        .rows
-        .iter()
-        .map(|row| PromptText {
-            family: display_cell(&row[family]),
-            prompt_id: display_cell(&row[prompt_id]),
-            text: display_cell(&row[text]),
-        })
-        .collect())
+        .collect()
 }
 
 pub(super) fn read_plan(path: &Path) -> Result<PlanFacts, ReportError> {

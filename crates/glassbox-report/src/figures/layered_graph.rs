@@ -42,6 +42,8 @@ pub(crate) struct Edge {
     pub(crate) positive: bool,
     /// Its width relative to the widest, 0 to 1.
     pub(crate) weight: f64,
+    /// Whether it is drawn faintly, because random sources do as much.
+    pub(crate) faint: bool,
     /// Shown when it is pointed at.
     pub(crate) about: String,
 }
@@ -213,10 +215,11 @@ pub(crate) fn layered_graph(label: &str, nodes: &[Node], edges: &[Edge]) -> Mark
                 let _ = write!(path, "H{}", place(end + pill));
             }
         }
-        let class = if edge.positive {
-            "edge edge-up"
-        } else {
-            "edge edge-down"
+        let class = match (edge.positive, edge.faint) {
+            (true, false) => "edge edge-up",
+            (false, false) => "edge edge-down",
+            (true, true) => "edge edge-up faint",
+            (false, true) => "edge edge-down faint",
         };
         let key = format!("{}|{}", nodes[edge.from].name, nodes[edge.to].name);
         svg.begin("mark link", &key, &edge.about);
@@ -271,6 +274,7 @@ mod tests {
             to,
             positive: true,
             weight: 1.0,
+            faint: false,
             about: String::new(),
         }
     }

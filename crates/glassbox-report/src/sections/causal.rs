@@ -271,7 +271,10 @@ fn verdict_table(verdicts: &[VerdictRow], reference: &str) -> Result<Markup, Rep
             "shift B",
             format!("target rate under value B minus {reference}, percentage points"),
         ),
-        numbers("shared p", "test of the mean of both shifts against zero"),
+        numbers(
+            "shared q",
+            "test of the mean of both shifts against zero, adjusted over the features",
+        ),
         numbers(
             "detectable",
             "smallest |effect| that these pairs would have found with power 0.8, percentage points",
@@ -299,7 +302,7 @@ fn verdict_table(verdicts: &[VerdictRow], reference: &str) -> Result<Markup, Rep
             Cell::number(row.control_percentile, number::percentile),
             Cell::number(Some(row.shift_a), number::points),
             Cell::number(Some(row.shift_b), number::points),
-            Cell::number(row.shared_shift_p, number::p_value),
+            Cell::number(Some(row.shared_shift_q), number::p_value),
             Cell::number(row.detectable_effect, |effect| number::decimal(effect * 100.0, 1)),
             Cell::number(Some(row.unknown_share), number::percent),
             Cell::number(row.effect_known, number::points),
@@ -353,14 +356,13 @@ fn amount_table(
     }
     let heads = vec![
         texts("feature", ""),
-        numbers("n A", "trials with an amount under value A"),
-        numbers("n B", "trials with an amount under value B"),
+        numbers("pairs", "pairs in which both trials have an amount"),
         numbers(with_unit("mean A", names), "under value A"),
         numbers(with_unit("mean B", names), "under value B"),
         numbers(with_unit("difference", names), "B minus A"),
-        numbers("95 % interval", "Welch"),
-        numbers("Cohen’s d", "pooled, ddof 1"),
-        numbers("p", "Welch’s t test"),
+        numbers("95 % interval", "paired t over prompts"),
+        numbers("Cohen’s d", "of the two groups of amounts, pooled, ddof 1"),
+        numbers("p", "paired t test over prompts"),
         numbers("q", "Benjamini–Hochberg over all tests of selected features"),
     ];
     let total = found.len() as u64;
@@ -372,7 +374,6 @@ fn amount_table(
         vec![
             Cell::feature(feature),
             Cell::count(u64::from(effect.n_1)),
-            Cell::count(u64::from(effect.n_2)),
             Cell::number(effect.figure_1, |mean| number::decimal(mean, 1)),
             Cell::number(effect.figure_2, |mean| number::decimal(mean, 1)),
             Cell::number(effect.effect, |effect| number::signed(effect, 1)),

@@ -26,6 +26,7 @@ struct Pathways {
     names: Names,
     alpha: Option<f64>,
     significant: u64,
+    beyond: Option<(u64, f64)>,
     shown: usize,
     graph: Markup,
     sources: Markup,
@@ -42,6 +43,15 @@ pub(super) fn body(data: &ReportData) -> Result<Markup, ReportError> {
         names: data.names(),
         alpha: pathways.alpha,
         significant: pathways.significant,
+        beyond: pathways
+            .control_percentile
+            .filter(|_| {
+                pathways
+                    .edges
+                    .iter()
+                    .any(|edge| edge.control_percentile.is_some())
+            })
+            .map(|percentile| (pathways.beyond_controls, percentile)),
         shown: drawn.len(),
         graph: graph(data, pathways, &drawn),
         sources: source_table(pathways)?,
@@ -145,14 +155,16 @@ fn graph(data: &ReportData, pathways: &PathwayData, drawn: &[&PathwayRow]) -> Ma
             to: places[&target_of(edge)],
             positive: edge.effect >= 0.0,
             weight: edge_strength(edge) / widest,
+            faint: pathways.is_beyond_controls(edge) == Some(false),
             about: format!(
-                "{} → {}: mean activation {} → {} ({}), d_z {}, {}; at prompt end {}",
+                "{} → {}: mean activation {} → {} ({}), d_z {} (percentile {} among random sources), {}; at prompt end {}",
                 source_of(edge),
                 target_of(edge),
                 number::significant(edge.mean_1),
                 number::significant(edge.mean_2),
                 number::signed_significant(edge.effect),
                 number::or_missing(edge.cohen_dz, |dz| number::signed(dz, 2)),
+                number::or_missing(edge.control_percentile, number::percentile),
                 number::equation("q", edge.q.unwrap_or(1.0)),
                 number::signed_significant(edge.effect_at_prompt_end)
             ),
@@ -221,6 +233,10 @@ fn edge_table(pathways: &PathwayData) -> Result<Markup, ReportError> {
             "Benjamini–Hochberg over all edges and contrasts of sources that are no controls",
         ),
         numbers(
+            "percentile",
+            "of |d_z| among the edges of random sources into the same layer",
+        ),
+        numbers(
             "at prompt end",
             "difference at the last prompt position, before any token could change",
         ),
@@ -242,6 +258,7 @@ fn edge_table(pathways: &PathwayData) -> Result<Markup, ReportError> {
             Cell::number(edge.cohen_dz, |dz| number::signed(dz, 2)),
             Cell::number(Some(edge.p), number::p_value),
             Cell::number(edge.q, number::p_value),
+            Cell::number(edge.control_percentile, number::percentile),
             Cell::number(Some(edge.effect_at_prompt_end), number::signed_significant),
             Cell::count(u64::from(edge.prompts)),
         ]

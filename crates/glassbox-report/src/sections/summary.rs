@@ -179,7 +179,7 @@ fn facts(data: &ReportData) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// The first known prompt of each family, lines that the other family's prompt does not have marked.
+/// One prompt of each family, lines that the other family's prompt does not have marked.
 fn prompt_views(prompts: &[PromptText], names: &Names) -> Vec<PromptView> {
     let first = |family: &String| prompts.iter().find(|prompt| prompt.family == *family);
     let firsts: Vec<&PromptText> = [&names.family_a, &names.family_b]
