@@ -124,7 +124,7 @@ fn make_dictionaries(recipe: &DemoRecipe, folder: &Path) -> Result<()> {
             recipe.seed,
             layer,
             d,
-            &activations.layers[layer],
+            (&activations.layers[layer], &activations.places),
             &development_activations.layers[layer],
             |line| {
                 let text = serde_json::to_string(line)?;

@@ -1,10 +1,11 @@
 //! Measured figures of the shipped model and dictionaries: perplexity against the trigram baseline, decision
 //! rates against the generator's, quality of the dictionaries.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::write_json;
 use crate::corpus::{Document, tokenize};
@@ -35,6 +36,8 @@ pub struct Figures {
     pub vocabulary: usize,
     /// One document, as an example.
     pub example: String,
+    /// Wall-clock seconds of training, from the logs.
+    pub training_seconds: TrainingSeconds,
     /// Perplexity on held-out documents.
     pub perplexity: Perplexity,
     /// Decisions of the generator on the shipped prompts.
@@ -43,6 +46,15 @@ pub struct Figures {
     pub model_rates: Vec<Rates>,
     /// Quality of the dictionaries on held-out documents, by layer.
     pub dictionaries: Vec<Quality>,
+}
+
+/// How long the two trainings took.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrainingSeconds {
+    /// The model, on two threads.
+    pub model: f64,
+    /// The dictionaries, two at a time on one thread each: half the sum over layers.
+    pub dictionaries: f64,
 }
 
 /// Perplexity per token of model and baseline on the same held-out tokens.
@@ -129,6 +141,7 @@ pub fn evaluate(
         weights: parameters.values.len(),
         vocabulary: tokenizer.vocabulary_size(),
         example: Document::draw(recipe.seed, Split::Train, 0).text(),
+        training_seconds: training_seconds(folder)?,
         perplexity,
         data_rates,
         model_rates,
@@ -137,6 +150,31 @@ pub fn evaluate(
     write_json(&folder.join("figures.json"), &serde_json::to_value(&figures)?)?;
     let path = folder.join("README.md");
     std::fs::write(&path, readme(&figures)).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Reads the last lines of `train_log.jsonl` and, per layer, of `dictionary_log.jsonl`.
+fn training_seconds(folder: &Path) -> Result<TrainingSeconds> {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(default)]
+        layer: usize,
+        seconds: f64,
+    }
+    let last_per_layer = |name: &str| -> Result<f64> {
+        let path = folder.join(name);
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut last = BTreeMap::new();
+        for line in text.lines() {
+            let line: Line = serde_json::from_str(line).with_context(|| format!("{}", path.display()))?;
+            last.insert(line.layer, line.seconds);
+        }
+        Ok(last.values().sum())
+    };
+    Ok(TrainingSeconds {
+        model: last_per_layer("train_log.jsonl")?,
+        dictionaries: last_per_layer("dictionary_log.jsonl")? / 2.0,
+    })
 }
 
 fn perplexity(recipe: &DemoRecipe, tokenizer: &GameTokenizer, parameters: &Parameters) -> Result<Perplexity> {
@@ -211,11 +249,8 @@ fn sampled_rates(
     };
     let responses = sample(parameters, &sequences, sampling)?;
     let mut answers = Vec::new();
-    for (index, (prompt, response)) in shown.into_iter().zip(responses).enumerate() {
+    for (prompt, response) in shown.into_iter().zip(responses) {
         let text = tokenizer.decode(&response)?;
-        if index % 40 == 0 {
-            println!("[{} at {temperature}]{text}", family.name());
-        }
         let ended = response.last() == Some(&END);
         answers.push((prompt, Decision::parse(&text).filter(|_| ended)));
     }

@@ -29,8 +29,11 @@ cargo xtask demo-model             # all of it, in this order: prompts, model, d
 cargo xtask demo-model --evaluate  # only the figures below, from the files that are here
 ```
 
-The source is `crates/xtask/src`; every setting is in `recipe.rs` and repeated in `figures.json`. Training sums
-are made in a fixed order, so a second run on the same kind of processor gives the same files.
+The source is `crates/xtask/src`; every setting is in `recipe.rs` and repeated in `figures.json`. Training took
+{model_minutes:.0} minutes for the model and {dictionary_minutes:.0} for the dictionaries on two cores that had other
+work besides, built with `RUSTFLAGS=\"-C target-cpu=native\"` on an AVX-512 processor. Sums are made in a fixed order, so
+the same build on the same processor gives the same files again; another gives weights that differ by rounding, and
+so other figures within the noise of training.
 
 | file | content |
 |---|---|
@@ -70,11 +73,17 @@ Model: {steps} updates of {batch} documents, each document seen once, no padding
 AdamW (betas 0.9 and 0.95, weight decay {decay}, gradient norm at most {clip}), learning rate {rate} with {warm_up}
 steps of warm-up and a cosine to a twentieth. All figures below are measured on the bf16 weights.
 
-Dictionaries: BatchTopK with {active} active features per token on the activations of {documents} training
-documents without position 0, {epochs} passes in random order, {tokens} tokens per update, Adam at {drate}, falling
-to zero over the last third; unit decoder rows; auxiliary loss on features silent for {dead} tokens. The single
-threshold is then set on development text to {inference} active features per token.
+Dictionaries: width 16 d, on activations of {documents} training documents without position 0, centred and scaled to
+mean squared norm 1 (folded back on saving); {epochs} passes in random order with last prompt tokens used {cue} times
+and response tokens {response} times per pass, {tokens} tokens per update, Adam at {drate} with {dwarm} steps of
+warm-up, falling to zero over the last third. The first third of training keeps the {active:.0} largest features of every
+token (TopK), the rest {active} per token on average over the batch (BatchTopK). Decoder rows are unit vectors that
+start at mutually distant tokens (k-means++). Features silent for {dead} tokens join an auxiliary loss, and are pointed
+at poorly reconstructed tokens after each but the last two passes. The single threshold is set on development text to
+{active} active features per token.
 ",
+        model_minutes = figures.training_seconds.model / 60.0,
+        dictionary_minutes = figures.training_seconds.dictionaries / 60.0,
         weights = figures.weights,
         vocabulary = figures.vocabulary,
         features = dictionary.expansion * 128,
@@ -94,7 +103,9 @@ threshold is then set on development text to {inference} active features per tok
         tokens = dictionary.batch,
         drate = dictionary.rate,
         dead = dictionary.dead_after,
-        inference = dictionary.active_at_inference,
+        cue = dictionary.cue_repeats,
+        response = dictionary.response_repeats,
+        dwarm = dictionary.warm_up,
     )
 }
 

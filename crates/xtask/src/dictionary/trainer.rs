@@ -1,10 +1,12 @@
-//! A minimal BatchTopK trainer with an auxiliary loss for dead features (Gao et al. 2024, section A.2).
+//! A minimal trainer: TopK at first, then BatchTopK, with an auxiliary loss (Gao et al. 2024, section A.2) and
+//! restarts for dead features.
 
 use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::dictionary::activations::Place;
 use crate::dictionary::adam::Adam;
 use crate::dictionary::selection::Selection;
 use crate::dictionary::weights::Dictionary;
@@ -15,18 +17,23 @@ use crate::rng::{Draws, Split};
 pub struct DictionaryRecipe {
     /// Features per dimension of the residual stream.
     pub expansion: usize,
-    /// Mean number of active features per token during training.
+    /// Active features per token: of every token in the first third of training, on average from then on and
+    /// at inference, where a threshold on development text decides.
     pub active: f64,
-    /// Mean number of active features that the threshold is set to on development text.
-    pub active_at_inference: f64,
     /// Training documents whose activations are used.
     pub documents: usize,
     /// Passes over those activations.
     pub epochs: usize,
+    /// Times that a last prompt token is used per pass; other prompt tokens are used once.
+    pub cue_repeats: usize,
+    /// Times that a response token is used per pass.
+    pub response_repeats: usize,
     /// Tokens per update.
     pub batch: usize,
     /// Highest learning rate; falls linearly to zero over the last third.
     pub rate: f32,
+    /// Steps of linear warm-up of the learning rate.
+    pub warm_up: usize,
     /// A feature silent for this many tokens counts as dead and joins the auxiliary loss.
     pub dead_after: usize,
     /// Dead features that the auxiliary loss uses per token.
@@ -37,14 +44,28 @@ impl Default for DictionaryRecipe {
     fn default() -> Self {
         Self {
             expansion: 16,
-            active: 15.0,
-            active_at_inference: 15.5,
+            active: 15.6,
             documents: 8000,
             epochs: 6,
+            cue_repeats: 6,
+            response_repeats: 3,
             batch: 2048,
-            rate: 1.5e-3,
-            dead_after: 60_000,
-            auxiliary_active: 32,
+            rate: 7e-4,
+            warm_up: 200,
+            dead_after: 40_000,
+            auxiliary_active: 8,
+        }
+    }
+}
+
+impl DictionaryRecipe {
+    /// How often a token of a place is used per pass.
+    fn repeats(&self, place: Place) -> usize {
+        match place {
+            Place::Begin => 0,
+            Place::Prompt => 1,
+            Place::Cue => self.cue_repeats,
+            Place::Response => self.response_repeats,
         }
     }
 }
@@ -64,7 +85,8 @@ pub struct DictionaryLogLine {
     pub seconds: f64,
 }
 
-/// Encoder rows start as this share of the decoder rows.
+/// Encoder rows start as this share of the decoder rows: small enough that neighbours do not overshoot together,
+/// large enough that features shrink to fit rather than grow, since growth lets few winners starve the rest.
 const START_SHARE: f32 = 0.2;
 
 /// Gradients of all weights.
@@ -85,23 +107,14 @@ pub fn train_dictionary(
     seed: u64,
     layer: usize,
     d: usize,
-    x: &[f32],
+    (x, places): (&[f32], &[Place]),
     development: &[f32],
     mut report: impl FnMut(&DictionaryLogLine) -> Result<()>,
 ) -> Result<Dictionary> {
-    let n = x.len() / d;
     let features = recipe.expansion * d;
     let mut draws = Draws::new(seed, Split::Shuffle, layer as u64);
-    // Inputs are scaled to mean squared norm 1, so that one learning rate serves all layers.
-    let scale = (n as f64 / x.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>()).sqrt() as f32;
-    let mut dictionary = start(&mut draws, d, features, x, scale);
-    let square = dictionary
-        .decoder_bias
-        .iter()
-        .map(|&mean| f64::from(mean).powi(2))
-        .sum::<f64>();
-    // The mean squared norm is 1 after scaling, and the decoder bias starts as the mean.
-    let variance = 1.0 - square;
+    let centring = Centring::of(x, d);
+    let mut dictionary = start(&mut draws, features, x, &centring);
     let started = Instant::now();
     let mut optimizers = [features * d, features, features * d, d].map(Adam::new);
     let mut gradients = Gradients {
@@ -113,20 +126,33 @@ pub fn train_dictionary(
     let mut silent = vec![0usize; features];
     let (mut scores, mut rows, mut error) = (Vec::new(), vec![0.0; recipe.batch * d], Vec::new());
     let mut selection = Selection::default();
-    let steps_per_epoch = n / recipe.batch;
+    let pool: Vec<usize> = places
+        .iter()
+        .enumerate()
+        .flat_map(|(token, place)| std::iter::repeat_n(token, recipe.repeats(*place)))
+        .collect();
+    let steps_per_epoch = pool.len() / recipe.batch;
     let steps = steps_per_epoch * recipe.epochs;
-    let budget = (recipe.active * recipe.batch as f64) as usize;
     for epoch in 0..recipe.epochs {
-        let order = draws.permutation(n);
+        let order: Vec<usize> = draws
+            .permutation(pool.len())
+            .into_iter()
+            .map(|index| pool[index])
+            .collect();
         let (mut error_sum, mut variance_tokens) = (0.0, 0usize);
         for (index, batch) in order.chunks_exact(recipe.batch).enumerate() {
             for (row, &token) in rows.chunks_exact_mut(d).zip(batch) {
-                row.iter_mut()
-                    .zip(&x[token * d..])
-                    .for_each(|(y, &v)| *y = v * scale);
+                centring.apply(row, &x[token * d..]);
             }
             dictionary.scores(&mut scores, &rows)?;
-            selection.largest(&scores, features, budget);
+            let step = epoch * steps_per_epoch + index;
+            // Tokens of large norm would take the whole budget of a batch before the features have settled, and
+            // starve most of them; so every token gets the same number first.
+            if step * 3 < steps {
+                selection.largest_of_each(&scores, features, recipe.active as usize);
+            } else {
+                selection.largest(&scores, features, (recipe.active * recipe.batch as f64) as usize);
+            }
             for buffer in [
                 &mut gradients.encoder,
                 &mut gradients.encoder_bias,
@@ -166,8 +192,8 @@ pub fn train_dictionary(
                 revive(&mut gradients, &dictionary, recipe, &dead, &rows, &scores, &error);
             }
             remove_parallel(&mut gradients.decoder, &dictionary.decoder, d);
-            let step = epoch * steps_per_epoch + index;
-            let rate = recipe.rate * (3.0 * (1.0 - step as f32 / steps as f32)).min(1.0);
+            let warm = (step + 1) as f32 / recipe.warm_up as f32;
+            let rate = recipe.rate * (3.0 * (1.0 - step as f32 / steps as f32)).min(1.0).min(warm);
             // Gradients are sums over the batch; Adam does not see their common factor.
             let [encoder, encoder_bias, decoder, decoder_bias] = &mut optimizers;
             encoder.update(&mut dictionary.encoder, &gradients.encoder, rate);
@@ -190,7 +216,8 @@ pub fn train_dictionary(
         }
         let dead = dead.len();
         let error = error_sum / variance_tokens.max(1) as f64;
-        let explained_variance = 1.0 - error / variance;
+        // The mean squared norm of the centred and scaled activations is 1.
+        let explained_variance = 1.0 - error;
         report(&DictionaryLogLine {
             layer,
             epoch: epoch + 1,
@@ -199,43 +226,85 @@ pub fn train_dictionary(
             seconds: started.elapsed().as_secs_f64().round(),
         })?;
     }
-    // Back to raw activations. Unit decoder rows stay, so features count in units of the residual stream.
-    for value in dictionary
-        .encoder_bias
-        .iter_mut()
-        .chain(&mut dictionary.decoder_bias)
-    {
-        *value /= scale;
-    }
     dictionary.round_to_stored();
-    dictionary.threshold = threshold(&dictionary, development, recipe.active_at_inference)?;
+    centring.fold_into(&mut dictionary);
+    dictionary.threshold = threshold(&dictionary, development, recipe.active)?;
     Ok(dictionary)
 }
 
-/// Decoder rows from differences of two random tokens, which are more varied than the tokens themselves; encoder
-/// as a fraction of its transpose, so that features that point the same way do not overshoot together.
-fn start(draws: &mut Draws, d: usize, features: usize, x: &[f32], scale: f32) -> Dictionary {
-    let n = x.len() / d;
-    let mut mean = vec![0.0f64; d];
-    for row in x.chunks_exact(d) {
-        mean.iter_mut()
-            .zip(row)
-            .for_each(|(m, &v)| *m += f64::from(v) * f64::from(scale) / n as f64);
+/// The map from raw activations to those that the trainer sees: mean zero and mean squared norm one, so that one
+/// learning rate serves all layers and no feature is spent on the mean.
+struct Centring {
+    mean: Vec<f32>,
+    scale: f32,
+}
+
+impl Centring {
+    fn of(x: &[f32], d: usize) -> Self {
+        let n = (x.len() / d) as f64;
+        let mut mean = vec![0.0f64; d];
+        let mut square = 0.0f64;
+        for row in x.chunks_exact(d) {
+            for (m, &v) in mean.iter_mut().zip(row) {
+                *m += f64::from(v) / n;
+                square += f64::from(v).powi(2) / n;
+            }
+        }
+        let variance = square - mean.iter().map(|m| m * m).sum::<f64>();
+        let scale = (1.0 / variance.max(1e-30)).sqrt() as f32;
+        Self {
+            mean: mean.into_iter().map(|m| m as f32).collect(),
+            scale,
+        }
     }
-    let decoder_bias: Vec<f32> = mean.iter().map(|&m| m as f32).collect();
+
+    fn apply(&self, out: &mut [f32], x: &[f32]) {
+        for ((y, &v), &m) in out.iter_mut().zip(x).zip(&self.mean) {
+            *y = (v - m) * self.scale;
+        }
+    }
+
+    /// Makes a dictionary for raw activations. Decoder rows stay as they are, so that feature activations count in
+    /// units of the residual stream.
+    fn fold_into(&self, dictionary: &mut Dictionary) {
+        let rows = dictionary.encoder.chunks_exact(dictionary.d_model);
+        for (bias, row) in dictionary.encoder_bias.iter_mut().zip(rows) {
+            let along: f32 = row.iter().zip(&self.mean).map(|(&w, &m)| w * m).sum();
+            *bias = *bias / self.scale - along;
+        }
+        for (bias, &m) in dictionary.decoder_bias.iter_mut().zip(&self.mean) {
+            *bias = *bias / self.scale + m;
+        }
+    }
+}
+
+/// Decoder rows from tokens that differ from one another as much as possible: each next token is drawn in proportion
+/// to its squared distance from those drawn before (k-means++, Arthur and Vassilvitskii 2007). The encoder is a
+/// fraction of its transpose.
+fn start(draws: &mut Draws, features: usize, x: &[f32], centring: &Centring) -> Dictionary {
+    let d = centring.mean.len();
+    let pool = (10 * features).min(x.len() / d);
+    let mut tokens = vec![0.0; pool * d];
+    for row in tokens.chunks_exact_mut(d) {
+        let token = draws.below(x.len() / d) * d;
+        centring.apply(row, &x[token..]);
+    }
+    let mut distances = vec![f64::INFINITY; pool];
+    let mut chosen = draws.below(pool);
     let mut decoder = Vec::with_capacity(features * d);
     for _ in 0..features {
-        let (one, other) = (draws.below(n) * d, draws.below(n) * d);
-        for (&v, &w) in x[one..one + d].iter().zip(&x[other..other + d]) {
-            decoder.push((v - w) * scale + 0.01 * draws.normal() as f32);
+        let row = &tokens[chosen * d..(chosen + 1) * d];
+        // The noise tells apart rows of equal tokens.
+        decoder.extend(row.iter().map(|&v| v + 0.002 * draws.normal() as f32));
+        for (distance, other) in distances.iter_mut().zip(tokens.chunks_exact(d)) {
+            let apart: f32 = row.iter().zip(other).map(|(&a, &b)| (a - b) * (a - b)).sum();
+            *distance = distance.min(f64::from(apart));
         }
+        chosen = draws.weighted(&distances);
     }
     normalize_rows(&mut decoder, d);
     let encoder: Vec<f32> = decoder.iter().map(|&w| START_SHARE * w).collect();
-    let encoder_bias = encoder
-        .chunks_exact(d)
-        .map(|row| -row.iter().zip(&decoder_bias).map(|(&w, &b)| w * b).sum::<f32>());
-    let encoder_bias = encoder_bias.collect();
+    let (encoder_bias, decoder_bias) = (vec![0.0; features], vec![0.0; d]);
     Dictionary {
         d_model: d,
         features,
@@ -397,16 +466,27 @@ mod tests {
         let recipe = DictionaryRecipe {
             expansion: 4,
             active: 2.5,
-            active_at_inference: 2.5,
             documents: 0,
             epochs: 40,
+            cue_repeats: 1,
+            response_repeats: 1,
             batch: 250,
             rate: 3e-3,
+            warm_up: 10,
             dead_after: 5000,
             auxiliary_active: 4,
         };
         let (train, held_out) = x.split_at(5000 * d);
-        let dictionary = train_dictionary(&recipe, 1, 0, d, train, held_out, |_| Ok(())).unwrap();
+        let dictionary = train_dictionary(
+            &recipe,
+            1,
+            0,
+            d,
+            (train, &vec![Place::Prompt; 5000]),
+            held_out,
+            |_| Ok(()),
+        )
+        .unwrap();
         let quality = measure(&dictionary, held_out, &vec![Place::Prompt; 1000]).unwrap();
         assert!(quality.explained_variance > 0.85, "{quality:?}");
         assert!((2.3..2.7).contains(&quality.mean_l0), "{quality:?}");
