@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::error::ExperimentError;
-use crate::plan::plan_trials;
+use crate::plan::{count_trials, plan_trials};
 use crate::prompts::PromptSets;
 use crate::scenario::Scenario;
 use crate::session::Session;
@@ -55,7 +55,13 @@ pub fn estimate(scenario: &Scenario) -> Result<PlanEstimate, ExperimentError> {
     let features = layers * scenario.select.top_per_layer as u64;
     let controls = features * settings.controls_per_feature as u64;
     let sweep_prompts = prompts.sweep.len() as u64;
-    let trials = sweep_prompts * u64::from(settings.trials) * (1 + layers + 2 * (features + controls));
+    let trials = count_trials(
+        prompts.sweep.len(),
+        layers as usize,
+        features as usize,
+        controls as usize,
+        settings.trials,
+    )?;
     let pathways = &scenario.pathways;
     let sources = (pathways.sources + pathways.control_sources + pathways.second_wave) as u64;
     let replay_prompts = sweep_prompts.min(2 * pathways.max_prompts as u64);

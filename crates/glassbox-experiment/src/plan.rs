@@ -121,6 +121,36 @@ fn draw_key(seed: u64, selected: &SelectedFeature, candidate: u32) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
+/// Most trials of one plan: beyond, the plan itself no longer fits comfortably into memory.
+pub const MOST_TRIALS: u64 = 20_000_000;
+
+/// Trials that a plan of this size has.
+///
+/// # Errors
+/// [`ExperimentError::Data`] beyond [`MOST_TRIALS`].
+pub fn count_trials(
+    prompts: usize,
+    layers: usize,
+    features: usize,
+    controls: usize,
+    trials: u32,
+) -> Result<u64, ExperimentError> {
+    let per_prompt = 1 + layers as u64 + 2 * (features as u64).saturating_add(controls as u64);
+    let all = (prompts as u64)
+        .saturating_mul(u64::from(trials))
+        .saturating_mul(per_prompt);
+    if all > MOST_TRIALS {
+        return Err(ExperimentError::Data {
+            stage: "sweep",
+            what: format!(
+                "the plan has {all} trials, and one run holds at most {MOST_TRIALS}; lower sweep.trials, sweep.max_prompts, \
+                 select.top_per_layer or sweep.controls_per_feature"
+            ),
+        });
+    }
+    Ok(all)
+}
+
 /// Writes out every trial.
 ///
 /// Per prompt, in this order: baseline, reconstruct-only of every layer that has a selected feature, then per feature

@@ -11,7 +11,7 @@ use crate::causal::causal_rows;
 use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
 use crate::pathways::pathways_stage;
-use crate::plan::{draw_controls, plan_hash, plan_trials, selected_features};
+use crate::plan::{count_trials, draw_controls, plan_hash, plan_trials, selected_features};
 use crate::prompts::PromptSets;
 use crate::scenario::Scenario;
 use crate::select::{is_untested, select};
@@ -210,10 +210,16 @@ impl Run<'_> {
         self.finished(
             "select",
             since,
-            format!(
-                "{below} of {tested} features differ between the families (q < {}); {selected} selected",
-                self.scenario.select.alpha
-            ),
+            if is_untested(&rows) {
+                format!(
+                    "{selected} features with the largest differences selected; too few prompts to test them"
+                )
+            } else {
+                format!(
+                    "{below} of {tested} features differ between the families (q < {}); {selected} selected",
+                    self.scenario.select.alpha
+                )
+            },
         );
         Ok(rows)
     }
@@ -245,6 +251,14 @@ impl Run<'_> {
                 })
             });
         }
+        let layers = self.session.layers().len();
+        count_trials(
+            self.prompts.sweep.len(),
+            layers,
+            features.len(),
+            controls.len(),
+            settings.trials,
+        )?;
         let plan = plan_trials(
             &self.prompts.sweep,
             &features,

@@ -111,12 +111,26 @@ pub enum InterventionPositions {
     All,
 }
 
+/// By what the features of a layer are ranked, among those that differ between the families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum SelectionRank {
+    /// |Cohen's d|: how reliably a feature tells the families apart, however small the difference is.
+    #[default]
+    CohenD,
+    /// |mean B − mean A| · ‖decoder row‖: how far the residual stream moves between the two values. Prompts made from a
+    /// template have features that hardly vary, whose d is huge and whose step is tiny; this ranks them last.
+    Step,
+}
+
 /// Settings of the *select* stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SelectSettings {
-    /// Features kept per layer, by |d| among those with q below `alpha`.
+    /// Features kept per layer, by `rank_by` among those with q below `alpha`.
     pub top_per_layer: usize,
+    /// What ranks them.
+    pub rank_by: SelectionRank,
     /// False discovery rate of the selection, one family over all layers and features.
     pub alpha: f64,
     /// Prompts used per family at most.
@@ -127,6 +141,7 @@ impl Default for SelectSettings {
     fn default() -> Self {
         Self {
             top_per_layer: 8,
+            rank_by: SelectionRank::CohenD,
             alpha: 0.05,
             max_prompts: 1000,
         }

@@ -10,7 +10,7 @@ use crate::capture::LastPositions;
 use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
 use crate::prompts::Prompt;
-use crate::scenario::SelectSettings;
+use crate::scenario::{SelectSettings, SelectionRank};
 use crate::session::Session;
 use crate::tables::SelectionRow;
 
@@ -96,7 +96,9 @@ pub fn select(
             rows.push(selection_row(*layer, feature as u32, a, b)?);
         }
     }
-    mark_selected(&mut rows, settings)?;
+    mark_selected(&mut rows, settings, |layer, feature| {
+        session.decoder_norm(layer, feature)
+    })?;
     Ok(rows)
 }
 
@@ -154,8 +156,12 @@ fn selection_row(
     })
 }
 
-/// One Benjamini–Hochberg family over everything tested, then the top n of each layer by |d|.
-fn mark_selected(rows: &mut [SelectionRow], settings: &SelectSettings) -> Result<(), ExperimentError> {
+/// One Benjamini–Hochberg family over everything tested, then the top n of each layer by the settings' rank.
+fn mark_selected(
+    rows: &mut [SelectionRow],
+    settings: &SelectSettings,
+    decoder_norm: impl Fn(u32, u32) -> Result<f64, ExperimentError>,
+) -> Result<(), ExperimentError> {
     let tested: Vec<usize> = (0..rows.len()).filter(|&index| rows[index].p.is_some()).collect();
     let p_values: Vec<f64> = tested.iter().filter_map(|&index| rows[index].p).collect();
     for (&index, q) in tested.iter().zip(benjamini_hochberg(&p_values)?) {
@@ -174,18 +180,22 @@ fn mark_selected(rows: &mut [SelectionRow], settings: &SelectSettings) -> Result
         by_layer.entry(row.layer).or_default().push(index);
     }
     for indices in by_layer.values_mut() {
-        let size = |row: &SelectionRow| {
-            if untested {
-                (row.mean_b - row.mean_a).abs()
-            } else {
-                row.cohen_d.map_or(0.0, f64::abs)
-            }
-        };
-        indices.sort_by(|&x, &y| {
-            size(&rows[y])
-                .total_cmp(&size(&rows[x]))
-                .then(rows[x].feature.cmp(&rows[y].feature))
+        let mut ranked: Vec<(f64, usize)> = Vec::with_capacity(indices.len());
+        for &index in indices.iter() {
+            let row = &rows[index];
+            let difference = (row.mean_b - row.mean_a).abs();
+            let size = match settings.rank_by {
+                _ if untested => difference,
+                SelectionRank::CohenD => row.cohen_d.map_or(0.0, f64::abs),
+                SelectionRank::Step => difference * decoder_norm(row.layer, row.feature)?,
+            };
+            ranked.push((size, index));
+        }
+        ranked.sort_by(|x, y| {
+            y.0.total_cmp(&x.0)
+                .then(rows[x.1].feature.cmp(&rows[y.1].feature))
         });
+        *indices = ranked.into_iter().map(|(_, index)| index).collect();
         for (rank, &index) in indices.iter().enumerate() {
             rows[index].rank_in_layer = Some(rank as u32 + 1);
             rows[index].selected = rank < settings.top_per_layer;
@@ -226,7 +236,7 @@ mod tests {
             alpha: 0.05,
             max_prompts: 9,
         };
-        mark_selected(&mut rows, &settings).unwrap();
+        mark_selected(&mut rows, &settings, |_, _| Ok(1.0)).unwrap();
         let selected: Vec<(u32, u32)> = rows
             .iter()
             .filter(|row| row.selected)

@@ -54,7 +54,7 @@ table! {
         pub q: Option<f64>,
         /// Cohen's d, B minus A over the pooled standard deviation (ddof 1); missing where neither family varies.
         pub cohen_d: Option<f64>,
-        /// Rank in the layer, from 1: by |d| among features with q below alpha; with a single prompt per family by |B − A|.
+        /// Rank in the layer, from 1: by the scenario's `select.rank_by` among features with q below alpha; with a single prompt per family by |B − A|.
         pub rank_in_layer: Option<u32>,
         /// Whether the sweep tests it.
         pub selected: bool,

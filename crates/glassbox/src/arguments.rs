@@ -21,7 +21,7 @@ pub struct Arguments {
     #[command(subcommand)]
     pub verb: Verb,
     /// Threads to compute with; all processors by default. Results do not depend on it.
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// No progress and no notes on stderr; errors still appear.
     #[arg(long, short, global = true)]
@@ -134,13 +134,13 @@ pub struct GenerateArguments {
     #[arg(long, default_value_t = 0)]
     pub top_k: usize,
     /// Sample among the smallest set of tokens that holds this probability.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = share)]
     pub top_p: f32,
     /// Seed of the random numbers.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Completions to draw; trial i of a seed is always the same.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub trials: u32,
     /// Stop when the completion holds this text; may be given several times.
     #[arg(long, value_name = "TEXT")]
@@ -226,5 +226,13 @@ mod tests {
     fn flags_are_consistent() {
         use clap::CommandFactory as _;
         Arguments::command().debug_assert();
+    }
+}
+
+/// A number above 0 and at most 1.
+fn share(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("expected a number above 0 and at most 1".to_owned()),
     }
 }

@@ -62,6 +62,18 @@ pub enum CliError {
         /// Why.
         cause: KernelError,
     },
+    /// A value that a dictionary made is not finite.
+    #[error("{}: {what} of row {row} of `x` are not finite (column {column}); the row is too large for this dictionary", path.display())]
+    NotFinite {
+        /// "the features" or "the reconstruction".
+        what: &'static str,
+        /// The file of the row.
+        path: PathBuf,
+        /// The row.
+        row: usize,
+        /// The first column.
+        column: usize,
+    },
     /// A tensor file cannot be used.
     #[error(transparent)]
     TensorFile(#[from] TensorFileError),

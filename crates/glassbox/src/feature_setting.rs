@@ -65,7 +65,14 @@ pub fn compile(
     set.check_model(model.config(), Some(&model_hash(&named.folder)?))?;
     let cache = DictionaryCache::new(model.backend(), DICTIONARY_BUDGET_BYTES);
     let mut program = RowProgram::default();
-    for setting in settings {
+    for (index, setting) in settings.iter().enumerate() {
+        let same = |other: &&FeatureSetting| (other.layer, other.feature) == (setting.layer, setting.feature);
+        if settings[..index].iter().find(same).is_some() {
+            return Err(CliError::usage_with_hint(
+                format!("--set names L{}-{} twice", setting.layer, setting.feature),
+                "give each feature one value",
+            ));
+        }
         let site = Site::ResidPost(setting.layer);
         let dictionary = set.load(site, &cache)?;
         let edit = FeatureEdit::SetByDelta {

@@ -11,7 +11,7 @@ use crate::encoding_figures::{EncodingFigures, Figures};
 use crate::error::CliError;
 use crate::exit_code;
 use crate::interrupt::Interrupt;
-use crate::output::{print, print_json};
+use crate::output::{print, print_json, refuse_input_as_output};
 use crate::table::facts;
 use crate::tensor_file::{MatrixReader, Spool, TensorFile, TensorFileError, TensorWriter};
 
@@ -34,6 +34,7 @@ struct Summary<'a> {
 /// A [`CliError`] if a file, its tensor or the dictionary cannot be used.
 pub fn encode(arguments: &EncodeArguments) -> Result<u8, CliError> {
     let interrupt = Interrupt::listen()?;
+    refuse_input_as_output(&arguments.out, &[&arguments.input, &arguments.dictionary])?;
     let dictionary = formats::load(&arguments.dictionary, &CpuBackend)?;
     let x = TensorFile::open(&arguments.input)?.matrix("x")?;
     let [rows, width] = x.shape();
@@ -110,6 +111,19 @@ fn encode_rows(
             .map_err(of_rows)?;
         active.resize(count * features, 0.0);
         reconstructed.resize(count * width, 0.0);
+        for (what, values, columns) in [
+            ("the features", &encoded.features, features),
+            ("the reconstruction", &decoded, width),
+        ] {
+            if let Some((row, column)) = backend.first_non_finite(values, count, columns)? {
+                return Err(CliError::NotFinite {
+                    what,
+                    path: arguments.input.clone(),
+                    row: first + row,
+                    column,
+                });
+            }
+        }
         backend.read(&encoded.features, 0, &mut active)?;
         backend.read(&decoded, 0, &mut reconstructed)?;
         let rows = values

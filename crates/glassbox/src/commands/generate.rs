@@ -11,7 +11,7 @@ use glassbox_model::generate::{
 use glassbox_model::random::RandomKey;
 use glassbox_model::sampling::{RandomSampling, Sampling};
 use glassbox_model::site::Site;
-use glassbox_model::tokenizer::{TextStream, Tokenizer};
+use glassbox_model::tokenizer::TextStream;
 use serde_json::{Value, json};
 
 use crate::arguments::GenerateArguments;
@@ -20,6 +20,9 @@ use crate::exit_code;
 use crate::feature_setting;
 use crate::named_model::NamedModel;
 use crate::output::{print, print_json};
+
+/// Trials of one batch.
+const ROWS_AT_A_TIME: usize = 64;
 
 /// Generates the trials that the flags ask for.
 ///
@@ -34,46 +37,50 @@ pub fn generate(arguments: &GenerateArguments) -> Result<u8, CliError> {
         Some(folder) => Some(feature_setting::compile(&arguments.set, folder, &named)?),
         None => None,
     };
-    let prompts = vec![prompt.clone(); arguments.trials as usize];
-    let keys: Vec<RandomKey> = (0..u64::from(arguments.trials))
-        .map(|trial| RandomKey {
-            run_seed: arguments.seed,
-            prompt: 0,
-            trial,
-        })
-        .collect();
-    let mut request = GenerationRequest::new(Prompts::Own(&prompts), arguments.max_new_tokens)
-        .sampling(sampling(arguments), &keys)
-        .text(tokenizer)
-        .stop_strings(&arguments.stop);
-    if let Some(program) = &program {
-        request = request.program(program);
-    }
+    let mut workspace = model.workspace();
     let streams = arguments.trials == 1 && !arguments.json && std::io::stdout().is_terminal();
-    if streams {
-        if arguments.echo {
-            print(&arguments.prompt)?;
-        }
-        let mut printer = Printer {
-            text: tokenizer.stream_after(&prompt)?,
-        };
-        model.generate(&mut model.workspace(), request.observer(&mut printer))?;
-        print(&format!("{}\n", printer.text.finish()))?;
-        return Ok(exit_code::DONE);
-    }
-    let generated = model.generate(&mut model.workspace(), request)?;
     let mut trials = Vec::new();
-    for generated in &generated {
-        let text = tokenizer.continuation(&prompt, &generated.tokens)?;
-        if arguments.json {
-            trials.push(described(trials.len(), generated, &text, arguments));
-        } else {
-            let before = if arguments.echo {
-                arguments.prompt.as_str()
-            } else {
-                ""
+    // Some trials at a time, so that memory does not grow with their number.
+    for first in (0..arguments.trials).step_by(ROWS_AT_A_TIME) {
+        let rows = (arguments.trials - first).min(ROWS_AT_A_TIME as u32);
+        let prompts = vec![prompt.clone(); rows as usize];
+        let keys: Vec<RandomKey> = (first..first + rows)
+            .map(|trial| RandomKey {
+                run_seed: arguments.seed,
+                prompt: 0,
+                trial: u64::from(trial),
+            })
+            .collect();
+        let mut request = GenerationRequest::new(Prompts::Own(&prompts), arguments.max_new_tokens)
+            .sampling(sampling(arguments), &keys)
+            .text(tokenizer)
+            .stop_strings(&arguments.stop);
+        if let Some(program) = &program {
+            request = request.program(program);
+        }
+        if streams {
+            if arguments.echo {
+                print(&arguments.prompt)?;
+            }
+            let mut printer = Printer {
+                text: tokenizer.stream_after(&prompt)?,
             };
-            print(&format!("{before}{text}\n"))?;
+            model.generate(&mut workspace, request.observer(&mut printer))?;
+            print(&format!("{}\n", printer.text.finish()))?;
+            return Ok(exit_code::DONE);
+        }
+        for (trial, generated) in (first..).zip(model.generate(&mut workspace, request)?) {
+            let text = tokenizer.continuation(&prompt, &generated.tokens)?;
+            if arguments.json {
+                trials.push(described(trial, &generated, &text, arguments));
+            } else {
+                let before = if arguments.echo {
+                    arguments.prompt.as_str()
+                } else {
+                    ""
+                };
+                print(&format!("{before}{text}\n"))?;
+            }
         }
     }
     if arguments.json {
@@ -93,7 +100,7 @@ fn sampling(arguments: &GenerateArguments) -> Sampling {
     })
 }
 
-fn described(trial: usize, generated: &Generated, text: &str, arguments: &GenerateArguments) -> Value {
+fn described(trial: u32, generated: &Generated, text: &str, arguments: &GenerateArguments) -> Value {
     let stop_string = match generated.stop {
         StopReason::StopString(index) => arguments.stop.get(index),
         _ => None,

@@ -10,7 +10,7 @@ use crate::arguments::TraceArguments;
 use crate::error::CliError;
 use crate::exit_code;
 use crate::named_model::NamedModel;
-use crate::output::{print, print_json};
+use crate::output::{print, print_json, refuse_input_as_output};
 use crate::site_list;
 use crate::table::table;
 use crate::tensor_file::TensorWriter;
@@ -22,6 +22,7 @@ use crate::tensor_file::TensorWriter;
 pub fn trace(arguments: &TraceArguments) -> Result<u8, CliError> {
     let named = NamedModel::open(&arguments.model)?;
     let model = &named.model;
+    refuse_input_as_output(&arguments.out, &[&named.folder])?;
     let sites = site_list::select(&arguments.sites, model.config())?;
     if sites.is_empty() {
         return Err(CliError::usage_with_hint(
