@@ -16,6 +16,7 @@ PAGE = ROOT / "docs/reference/tables.md"
 
 # Where each table lies in a run directory, and the stage that writes it.
 PLACES = {
+    "prompts": ("prompts.parquet", "select"),
     "selection": ("selection.parquet", "select"),
     "plan": ("plan.parquet", "sweep"),
     "trials": ("trials/unit-NNNNNNN.parquet", "sweep"),

@@ -233,8 +233,7 @@ mod tests {
         rows.push(selection_row(1, 9, &family(&[0.0; 6]), &family(&[0.0; 6])).unwrap());
         let settings = SelectSettings {
             top_per_layer: 2,
-            alpha: 0.05,
-            max_prompts: 9,
+            ..SelectSettings::default()
         };
         mark_selected(&mut rows, &settings, |_, _| Ok(1.0)).unwrap();
         let selected: Vec<(u32, u32)> = rows

@@ -218,6 +218,14 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A number above 0 and at most 1.
+fn share(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("expected a number above 0 and at most 1".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,13 +234,5 @@ mod tests {
     fn flags_are_consistent() {
         use clap::CommandFactory as _;
         Arguments::command().debug_assert();
-    }
-}
-
-/// A number above 0 and at most 1.
-fn share(text: &str) -> Result<f32, String> {
-    match text.parse::<f32>() {
-        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
-        _ => Err("expected a number above 0 and at most 1".to_owned()),
     }
 }
