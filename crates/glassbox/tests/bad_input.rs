@@ -194,7 +194,7 @@ fn wrong_sampling_flags() {
     for (flags, words) in [
         (["--temperature", "-1"], ["temperature", "-1"]),
         (["--temperature", "nan"], ["temperature", "NaN"]),
-        (["--top-p", "0"], ["top_p", "0"]),
+        (["--top-p", "0"], ["--top-p", "above 0"]),
         (["--max-new-tokens", "0"], ["max-new-tokens", "at least 1"]),
         (["--trials", "0"], ["trials", "0"]),
         (["--stop", ""], ["stop string", "empty"]),

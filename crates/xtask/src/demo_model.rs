@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::checkpoint;
 use crate::corpus::tokenize;
-use crate::dictionary::{collect, train_dictionary};
+use crate::dictionary::{Dictionary, calibrate_thresholds, collect, train_dictionary};
 use crate::evaluation;
 use crate::prompt_files;
 use crate::recipe::DemoRecipe;
@@ -28,6 +28,8 @@ pub enum Stage {
     Model,
     /// One dictionary per layer.
     Dictionaries,
+    /// Thresholds of rare features.
+    Thresholds,
     /// Measured figures.
     Evaluate,
 }
@@ -42,6 +44,7 @@ pub fn run(recipe: &DemoRecipe, folder: &Path, stages: &[Stage]) -> Result<()> {
             Stage::Prompts => prompt_files::write(recipe, &folder.join("prompts"))?,
             Stage::Model => make_model(recipe, folder)?,
             Stage::Dictionaries => make_dictionaries(recipe, folder)?,
+            Stage::Thresholds => set_thresholds(recipe, folder)?,
             Stage::Evaluate => {
                 let (tokenizer, parameters) = load_model(recipe, folder)?;
                 evaluation::evaluate(recipe, folder, &tokenizer, &parameters)?;
@@ -138,4 +141,24 @@ fn make_dictionaries(recipe: &DemoRecipe, folder: &Path) -> Result<()> {
     // Two layers at a time, one thread each, so that products inside a layer do not compete for threads.
     let layers: Vec<usize> = (0..parameters.shape.layers).collect();
     in_two_threads(&layers, |&layer| train_layer(layer)).map(|_| ())
+}
+
+/// Lowers the thresholds of features that are too rare, layer by layer. Doing it twice changes nothing more.
+fn set_thresholds(recipe: &DemoRecipe, folder: &Path) -> Result<()> {
+    let (tokenizer, parameters) = load_model(recipe, folder)?;
+    let documents = tokenize(
+        recipe.seed,
+        Split::Train,
+        recipe.dictionary.documents / 2,
+        &tokenizer,
+    )?;
+    let activations = collect(&parameters, &documents, false)?;
+    for (layer, x) in activations.layers.iter().enumerate() {
+        let path = dictionary_folder(folder, layer);
+        let mut dictionary = Dictionary::load(&path)?;
+        let lowered = calibrate_thresholds(&mut dictionary, x, recipe.dictionary.smallest_share)?;
+        println!("L{layer}: {lowered} thresholds lowered");
+        dictionary.save(&path, layer)?;
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Measured figures of the shipped model and dictionaries: perplexity against the trigram baseline, decision
 //! rates against the generator's, quality of the dictionaries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -40,12 +40,27 @@ pub struct Figures {
     pub training_seconds: TrainingSeconds,
     /// Perplexity on held-out documents.
     pub perplexity: Perplexity,
+    /// Held-out texts that chance also put into the training text.
+    pub repeated: Repeated,
     /// Decisions of the generator on the shipped prompts.
     pub data_rates: Vec<Rates>,
     /// Decisions of the model on the shipped prompts.
     pub model_rates: Vec<Rates>,
     /// Quality of the dictionaries on held-out documents, by layer.
     pub dictionaries: Vec<Quality>,
+}
+
+/// Splits are disjoint by key, but two games can still come out the same.
+#[derive(Clone, Debug, Serialize)]
+pub struct Repeated {
+    /// Held-out documents whose prompt and response both occur together in training.
+    pub documents: usize,
+    /// Held-out documents whose prompt occurs in training.
+    pub prompts: usize,
+    /// Shipped safe prompts that occur in training.
+    pub shipped_safe: usize,
+    /// Shipped risky prompts that occur in training.
+    pub shipped_risky: usize,
 }
 
 /// How long the two trainings took.
@@ -143,6 +158,7 @@ pub fn evaluate(
         example: Document::draw(recipe.seed, Split::Train, 0).text(),
         training_seconds: training_seconds(folder)?,
         perplexity,
+        repeated: repeated(recipe),
         data_rates,
         model_rates,
         dictionaries,
@@ -201,6 +217,39 @@ fn perplexity(recipe: &DemoRecipe, tokenizer: &GameTokenizer, parameters: &Param
         model_response: model.response_perplexity(),
         below_trigram_response: 1.0 - model.response_perplexity() / trigram.response_perplexity(),
     })
+}
+
+fn repeated(recipe: &DemoRecipe) -> Repeated {
+    let count = recipe.model.steps * recipe.model.documents_per_step;
+    let mut prompts = HashSet::new();
+    let mut documents = HashSet::new();
+    for index in 0..count as u64 {
+        let document = Document::draw(recipe.seed, Split::Train, index);
+        prompts.insert(document.prompt.text());
+        documents.insert(document.text());
+    }
+    let held_out: Vec<Document> = (0..recipe.held_out_documents as u64)
+        .map(|index| Document::draw(recipe.seed, Split::HeldOut, index))
+        .collect();
+    let seen = |family| {
+        let shipped = shipped(recipe, family);
+        shipped
+            .iter()
+            .filter(|prompt| prompts.contains(&prompt.text()))
+            .count()
+    };
+    Repeated {
+        documents: held_out
+            .iter()
+            .filter(|document| documents.contains(&document.text()))
+            .count(),
+        prompts: held_out
+            .iter()
+            .filter(|document| prompts.contains(&document.prompt.text()))
+            .count(),
+        shipped_safe: seen(Family::Safe),
+        shipped_risky: seen(Family::Risky),
+    }
 }
 
 /// All shipped prompts of a family, selection and sweep.

@@ -58,7 +58,13 @@ fn main() -> anyhow::Result<()> {
         Chore::DemoModel { out, only, evaluate } => {
             let stages = match (evaluate, only.is_empty()) {
                 (true, _) => vec![Stage::Evaluate],
-                (false, true) => vec![Stage::Prompts, Stage::Model, Stage::Dictionaries, Stage::Evaluate],
+                (false, true) => vec![
+                    Stage::Prompts,
+                    Stage::Model,
+                    Stage::Dictionaries,
+                    Stage::Thresholds,
+                    Stage::Evaluate,
+                ],
                 (false, false) => only,
             };
             demo_model::run(&DemoRecipe::default(), &out, &stages)

@@ -87,7 +87,7 @@ pub fn measure(dictionary: &Dictionary, x: &[f32], places: &[Place]) -> Result<Q
             reconstruction.copy_from_slice(&dictionary.decoder_bias);
             let mut active = 0;
             for (feature, &score) in scores.iter().enumerate() {
-                if score > dictionary.threshold {
+                if score > dictionary.threshold[feature] {
                     active += 1;
                     fired[feature] |= *place != Place::Begin;
                     let row = &dictionary.decoder[feature * d..(feature + 1) * d];
@@ -136,7 +136,7 @@ mod tests {
             encoder_bias: vec![0.0; 2],
             decoder: vec![1.0, 0.0, -1.0, 0.0],
             decoder_bias: vec![0.0, 3.0],
-            threshold: 0.5,
+            threshold: vec![0.5; 2],
         };
         let x = [1.0, 3.0, -1.0, 3.0, 2.0, 3.0, -2.0, 3.0];
         let places = [Place::Prompt, Place::Cue, Place::Cue, Place::Response];
@@ -146,7 +146,7 @@ mod tests {
             (quality.mean_l0, quality.dead_share, quality.tokens),
             (1.0, 0.0, 4)
         );
-        dictionary.threshold = 5.0;
+        dictionary.threshold = vec![5.0; 2];
         let quality = measure(&dictionary, &x, &places).unwrap();
         assert!(quality.explained_variance.abs() < 1e-12);
         assert_eq!((quality.mean_l0, quality.dead_share), (0.0, 1.0));

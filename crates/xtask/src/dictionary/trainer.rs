@@ -4,86 +4,14 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use serde::Serialize;
 
 use crate::dictionary::activations::Place;
 use crate::dictionary::adam::Adam;
+use crate::dictionary::centring::Centring;
+use crate::dictionary::recipe::{DictionaryLogLine, DictionaryRecipe};
 use crate::dictionary::selection::Selection;
 use crate::dictionary::weights::Dictionary;
 use crate::rng::{Draws, Split};
-
-/// Settings of dictionary training.
-#[derive(Clone, Debug, Serialize)]
-pub struct DictionaryRecipe {
-    /// Features per dimension of the residual stream.
-    pub expansion: usize,
-    /// Active features per token: of every token in the first third of training, on average from then on and
-    /// at inference, where a threshold on development text decides.
-    pub active: f64,
-    /// Training documents whose activations are used.
-    pub documents: usize,
-    /// Passes over those activations.
-    pub epochs: usize,
-    /// Times that a last prompt token is used per pass; other prompt tokens are used once.
-    pub cue_repeats: usize,
-    /// Times that a response token is used per pass.
-    pub response_repeats: usize,
-    /// Tokens per update.
-    pub batch: usize,
-    /// Highest learning rate; falls linearly to zero over the last third.
-    pub rate: f32,
-    /// Steps of linear warm-up of the learning rate.
-    pub warm_up: usize,
-    /// A feature silent for this many tokens counts as dead and joins the auxiliary loss.
-    pub dead_after: usize,
-    /// Dead features that the auxiliary loss uses per token.
-    pub auxiliary_active: usize,
-}
-
-impl Default for DictionaryRecipe {
-    fn default() -> Self {
-        Self {
-            expansion: 16,
-            active: 15.6,
-            documents: 8000,
-            epochs: 6,
-            cue_repeats: 6,
-            response_repeats: 3,
-            batch: 2048,
-            rate: 7e-4,
-            warm_up: 200,
-            dead_after: 40_000,
-            auxiliary_active: 8,
-        }
-    }
-}
-
-impl DictionaryRecipe {
-    /// How often a token of a place is used per pass.
-    fn repeats(&self, place: Place) -> usize {
-        match place {
-            Place::Begin => 0,
-            Place::Prompt => 1,
-            Place::Cue => self.cue_repeats,
-            Place::Response => self.response_repeats,
-        }
-    }
-}
-
-/// One line of `dictionary_log.jsonl`: one pass over the training activations.
-#[derive(Clone, Debug, Serialize)]
-pub struct DictionaryLogLine {
-    /// Block index.
-    pub layer: usize,
-    /// Passes done.
-    pub epoch: usize,
-    /// Explained variance on the training tokens of this pass, with BatchTopK.
-    pub explained_variance: f64,
-    /// Features that count as dead at the end of the pass.
-    pub dead: usize,
-    /// Seconds since the start of this layer.
-    pub seconds: f64,
-}
 
 /// Encoder rows start as this share of the decoder rows: small enough that neighbours do not overshoot together,
 /// large enough that features shrink to fit rather than grow, since growth lets few winners starve the rest.
@@ -228,54 +156,8 @@ pub fn train_dictionary(
     }
     dictionary.round_to_stored();
     centring.fold_into(&mut dictionary);
-    dictionary.threshold = threshold(&dictionary, development, recipe.active)?;
+    dictionary.threshold = vec![threshold(&dictionary, development, recipe.active)?; features];
     Ok(dictionary)
-}
-
-/// The map from raw activations to those that the trainer sees: mean zero and mean squared norm one, so that one
-/// learning rate serves all layers and no feature is spent on the mean.
-struct Centring {
-    mean: Vec<f32>,
-    scale: f32,
-}
-
-impl Centring {
-    fn of(x: &[f32], d: usize) -> Self {
-        let n = (x.len() / d) as f64;
-        let mut mean = vec![0.0f64; d];
-        let mut square = 0.0f64;
-        for row in x.chunks_exact(d) {
-            for (m, &v) in mean.iter_mut().zip(row) {
-                *m += f64::from(v) / n;
-                square += f64::from(v).powi(2) / n;
-            }
-        }
-        let variance = square - mean.iter().map(|m| m * m).sum::<f64>();
-        let scale = (1.0 / variance.max(1e-30)).sqrt() as f32;
-        Self {
-            mean: mean.into_iter().map(|m| m as f32).collect(),
-            scale,
-        }
-    }
-
-    fn apply(&self, out: &mut [f32], x: &[f32]) {
-        for ((y, &v), &m) in out.iter_mut().zip(x).zip(&self.mean) {
-            *y = (v - m) * self.scale;
-        }
-    }
-
-    /// Makes a dictionary for raw activations. Decoder rows stay as they are, so that feature activations count in
-    /// units of the residual stream.
-    fn fold_into(&self, dictionary: &mut Dictionary) {
-        let rows = dictionary.encoder.chunks_exact(dictionary.d_model);
-        for (bias, row) in dictionary.encoder_bias.iter_mut().zip(rows) {
-            let along: f32 = row.iter().zip(&self.mean).map(|(&w, &m)| w * m).sum();
-            *bias = *bias / self.scale - along;
-        }
-        for (bias, &m) in dictionary.decoder_bias.iter_mut().zip(&self.mean) {
-            *bias = *bias / self.scale + m;
-        }
-    }
 }
 
 /// Decoder rows from tokens that differ from one another as much as possible: each next token is drawn in proportion
@@ -312,7 +194,7 @@ fn start(draws: &mut Draws, features: usize, x: &[f32], centring: &Centring) -> 
         encoder_bias,
         decoder,
         decoder_bias,
-        threshold: 0.0,
+        threshold: vec![0.0; features],
     }
 }
 

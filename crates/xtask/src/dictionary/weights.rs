@@ -25,8 +25,8 @@ pub struct Dictionary {
     pub decoder: Vec<f32>,
     /// [d_model].
     pub decoder_bias: Vec<f32>,
-    /// One threshold for all features.
-    pub threshold: f32,
+    /// [features].
+    pub threshold: Vec<f32>,
 }
 
 impl Dictionary {
@@ -97,7 +97,7 @@ impl Dictionary {
         let encoder = half(&mut (0..d * f).map(|index| self.encoder[index % f * d + index / f]));
         let decoder = half(&mut self.decoder.iter().copied());
         let (encoder_bias, decoder_bias) = (full(&self.encoder_bias), full(&self.decoder_bias));
-        let threshold = full(&vec![self.threshold; f]);
+        let threshold = full(&self.threshold);
         let tensors = [
             ("W_enc", TensorView::new(Dtype::F16, vec![d, f], &encoder)?),
             ("W_dec", TensorView::new(Dtype::F16, vec![f, d], &decoder)?),
@@ -151,7 +151,12 @@ impl Dictionary {
         let encoder = (0..d * f)
             .map(|index| stored[index % d * f + index / d])
             .collect();
-        let threshold = read("threshold")?.first().copied().unwrap_or(0.0);
+        let threshold = read("threshold")?;
+        ensure!(
+            threshold.len() == f,
+            "{}: threshold must hold d_sae = {f} values",
+            path.display()
+        );
         Ok(Self {
             d_model: d,
             features: f,
@@ -177,7 +182,7 @@ mod tests {
             encoder_bias: vec![0.1, 0.2, 0.3, 0.4],
             decoder: (0..12).map(|i| 1.0 - i as f32 / 9.0).collect(),
             decoder_bias: vec![-0.1, 0.0, 0.7],
-            threshold: 0.25,
+            threshold: vec![0.25; 4],
         };
         dictionary.round_to_stored();
         let folder = tempfile::tempdir().unwrap();
