@@ -82,6 +82,9 @@ token (TopK), the rest {active} per token on average over the batch (BatchTopK).
 start at mutually distant tokens (k-means++). Features silent for {dead} tokens join an auxiliary loss, and are pointed
 at poorly reconstructed tokens after each but the last two passes. A common threshold is set on development text to
 {active} active features per token.
+Then every feature that fires on fewer than one in ten thousand training tokens gets a lower threshold of its own, at which
+it fires on that share (its largest positive pre-activations). This brings rare features back and leaves explained
+variance and mean L0 as they were, within 0.0001 and 0.05.
 ",
         model_minutes = figures.training_seconds.model / 60.0,
         dictionary_minutes = figures.training_seconds.dictionaries / 60.0,
@@ -110,9 +113,6 @@ at poorly reconstructed tokens after each but the last two passes. A common thre
         dwarm = dictionary.warm_up,
     )
 }
-Then every feature that fires on fewer than one in ten thousand training tokens gets a lower threshold of its own, at which
-it fires on that share (its largest positive pre-activations). This brings rare features back and leaves explained
-variance and mean L0 as they were, within 0.0001 and 0.05.
 
 fn write_figures(page: &mut String, figures: &Figures) -> std::fmt::Result {
     let p = &figures.perplexity;

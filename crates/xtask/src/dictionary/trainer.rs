@@ -357,6 +357,7 @@ mod tests {
             warm_up: 10,
             dead_after: 5000,
             auxiliary_active: 4,
+            smallest_share: 0.0,
         };
         let (train, held_out) = x.split_at(5000 * d);
         let dictionary = train_dictionary(
