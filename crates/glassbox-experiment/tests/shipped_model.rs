@@ -23,6 +23,7 @@ fn scenario() -> Scenario {
     scenario.select.max_prompts = 24;
     scenario.sweep.max_prompts = 3;
     scenario.sweep.trials = 1;
+    scenario.sweep.controls_per_feature = 2;
     scenario.sweep.max_new_tokens = 24;
     scenario.sweep.batch_rows = 16;
     scenario.pathways.sources = 2;
