@@ -84,6 +84,23 @@ pub struct AttentionShape {
     pub scale: f32,
 }
 
+/// Keys and values that many batch rows see before their own: those of a prompt that was computed once.
+#[derive(Debug)]
+pub struct SharedKeys<'a, Buffer> {
+    /// [prompts, capacity, kv_heads, head_dim].
+    pub key: &'a Buffer,
+    /// As `key`.
+    pub value: &'a Buffer,
+    /// Slots per prompt in the two buffers.
+    pub capacity: usize,
+    /// Prompt of each batch row [batch].
+    pub prompt: &'a [u32],
+    /// First slot of each prompt that is seen [prompts]; what lies before is padding.
+    pub first: &'a [u32],
+    /// One more than the last slot that is seen, of every prompt.
+    pub end: usize,
+}
+
 /// One thresholded feature set to a value by delta: x += (value − f(x)) · decoder, on one row of x.
 ///
 /// f(x) = z if z > threshold else 0, z = x·encoder + bias. Any scaling or centring of x has been folded into
@@ -366,6 +383,18 @@ pub trait Backend: Clone + Send + Sync + std::fmt::Debug + 'static {
     fn attention(
         &self,
         q: &Self::Buffer,
+        k: &Self::Buffer,
+        v: &Self::Buffer,
+        shape: &AttentionShape,
+        first_key: &[u32],
+        z: &mut Self::Buffer,
+    ) -> Result<()>;
+    /// As [`Backend::attention`], where each batch row first sees the slots `shared.first[p]..shared.end` of its prompt
+    /// p, then its own from `first_key` on. A window counts both.
+    fn attention_after_shared(
+        &self,
+        q: &Self::Buffer,
+        shared: &SharedKeys<'_, Self::Buffer>,
         k: &Self::Buffer,
         v: &Self::Buffer,
         shape: &AttentionShape,

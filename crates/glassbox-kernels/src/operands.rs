@@ -1,7 +1,7 @@
 //! Checks of the operands of every operation, shared by all backends: after them, no element outside a buffer
 //! is addressed and no count is zero that is divided by.
 
-use crate::backend::{AttentionShape, FeatureDelta, Result, StoredValues};
+use crate::backend::{AttentionShape, FeatureDelta, Result, SharedKeys, StoredValues};
 use crate::error::KernelError;
 
 /// Product of extents; stops at `usize::MAX`, which no buffer reaches.
@@ -371,6 +371,33 @@ pub(crate) fn attention(
             .try_for_each(|&(operand, found)| KernelError::check(op, operand, found, needed))?;
     }
     Ok(())
+}
+
+/// The shared keys and values of `attention_after_shared`.
+pub(crate) fn shared_keys<Buffer>(
+    shape: &AttentionShape,
+    shared: &SharedKeys<'_, Buffer>,
+    key: usize,
+    value: usize,
+) -> Result<()> {
+    const OP: &str = "attention_after_shared";
+    let refuse = |what: String| Err(KernelError::Parameter { op: OP, what });
+    KernelError::check(OP, "shared.prompt", shared.prompt.len(), shape.batch)?;
+    let prompts = shared.first.len();
+    if let Some(prompt) = shared.prompt.iter().find(|&&prompt| prompt as usize >= prompts) {
+        return refuse(format!(
+            "a row continues prompt {prompt}, there are {prompts} prompts"
+        ));
+    }
+    if shared.end > shared.capacity {
+        return refuse(format!(
+            "the shared slots end at {}, beyond the capacity {}",
+            shared.end, shared.capacity
+        ));
+    }
+    let needed = prompts * shared.capacity * shape.kv_heads * shape.head_dim;
+    KernelError::check(OP, "shared.key", key, needed)?;
+    KernelError::check(OP, "shared.value", value, needed)
 }
 
 /// Operands of `cache_write`.

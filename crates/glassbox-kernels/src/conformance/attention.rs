@@ -1,7 +1,7 @@
 //! Attention and rotary embedding.
 
 use super::compare::{EXACT, SUMS, agree, assert_close, content, holding, input, numbers, output};
-use crate::backend::{AttentionShape, Backend};
+use crate::backend::{AttentionShape, Backend, SharedKeys};
 
 /// Attention in one pass and in steps, their gradients, and the rotary embedding.
 pub fn check_attention<B: Backend>(backend: &B) {
@@ -9,6 +9,7 @@ pub fn check_attention<B: Backend>(backend: &B) {
         forward(backend, &shape, &first_key);
         backward(backend, &shape, &first_key);
         in_steps(backend, &shape, &first_key);
+        after_shared(backend, &shape, &first_key);
     }
     softmax(backend);
     unseen_slots_do_not_matter(backend);
@@ -96,6 +97,40 @@ fn forward<B: Backend>(backend: &B, shape: &AttentionShape, first_key: &[u32]) {
             .unwrap();
         content(b, &z)
     });
+}
+
+/// Rows of three prompts, of which one has padding and one nothing that is seen.
+fn after_shared<B: Backend>(backend: &B, shape: &AttentionShape, first_key: &[u32]) {
+    let (k, v) = (cache(2, shape), cache(3, shape));
+    let slot = shape.kv_heads * shape.head_dim;
+    for (capacity, first, end) in [(7, [0, 2, 6], 6), (40, [0, 30, 1], 33), (1, [0, 0, 0], 0)] {
+        let mut shared = [numbers(7, 3 * capacity * slot), numbers(8, 3 * capacity * slot)];
+        for values in &mut shared {
+            for (prompt, values) in values.chunks_mut(capacity * slot).enumerate() {
+                values[..first[prompt] as usize * slot].fill(f32::NAN);
+                values[end * slot..].fill(f32::NAN);
+            }
+        }
+        let prompt: Vec<u32> = (0..shape.batch as u32).map(|b| (b + 1) % 3).collect();
+        let what = format!("attention_after_shared {shape:?} {first_key:?} {first:?} to {end} of {capacity}");
+        agree!(backend, SUMS, what, |b| {
+            let mut z = output(b, query_count(shape));
+            let (key, value) = (holding(b, &shared[0]), holding(b, &shared[1]));
+            let shared = SharedKeys {
+                key: &key,
+                value: &value,
+                capacity,
+                prompt: &prompt,
+                first: &first,
+                end,
+            };
+            let q = input(b, 1, query_count(shape));
+            let (k, v) = (holding(b, &k), holding(b, &v));
+            b.attention_after_shared(&q, &shared, &k, &v, shape, first_key, &mut z)
+                .unwrap();
+            content(b, &z)
+        });
+    }
 }
 
 fn backward<B: Backend>(backend: &B, shape: &AttentionShape, first_key: &[u32]) {

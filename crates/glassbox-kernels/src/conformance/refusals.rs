@@ -2,7 +2,8 @@
 
 use super::compare::{matrix, numbers};
 use crate::backend::{
-    ActivationKind, AttentionShape, Backend, FeatureDelta, FeatureRows, NormKind, Result, StoredValues,
+    ActivationKind, AttentionShape, Backend, FeatureDelta, FeatureRows, NormKind, Result, SharedKeys,
+    StoredValues,
 };
 use crate::error::KernelError;
 use crate::matmul::Layout;
@@ -218,6 +219,22 @@ fn calls<B: Backend>(b: &B) -> Vec<(&'static str, Vec<usize>, Call)> {
         let (q, k, v) = (b.zeros(l[0]), b.zeros(l[1]), b.zeros(l[2]));
         b.attention(&q, &k, &v, &SHAPE, &[0; 2][..l[3]], &mut b.zeros(l[4]))
     });
+    with!(
+        "attention_after_shared",
+        [QUERIES, CACHE, CACHE, 2, CACHE, CACHE, 2, QUERIES],
+        |b, l| {
+            let (q, k, v) = (b.zeros(l[0]), b.zeros(l[1]), b.zeros(l[2]));
+            let shared = SharedKeys {
+                key: &b.zeros(l[4]),
+                value: &b.zeros(l[5]),
+                capacity: SHAPE.capacity,
+                prompt: &[1, 0][..l[6]],
+                first: &[0; 2],
+                end: SHAPE.capacity,
+            };
+            b.attention_after_shared(&q, &shared, &k, &v, &SHAPE, &[0; 2][..l[3]], &mut b.zeros(l[7]))
+        }
+    );
     with!("attention_scores", [QUERIES, CACHE, 2, PATTERN], |b, l| {
         b.attention_scores(
             &b.zeros(l[0]),

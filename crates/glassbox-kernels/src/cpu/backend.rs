@@ -3,10 +3,12 @@
 use super::edits::Features;
 use super::instructions::Instructions;
 use super::memory::{CpuBuffer, CpuMatrix};
-use super::{attention, edits, memory, norms, pointwise, products, rotary, selection, softmax};
+use super::{
+    attention, edits, memory, norms, pointwise, products, rotary, selection, shared_attention, softmax,
+};
 use crate::backend::{
-    ActivationKind, AttentionShape, Backend, FeatureDelta, FeatureRows, NormKind, Result, StoredValues,
-    TopEntries, VocabularyStatistics,
+    ActivationKind, AttentionShape, Backend, FeatureDelta, FeatureRows, NormKind, Result, SharedKeys,
+    StoredValues, TopEntries, VocabularyStatistics,
 };
 use crate::matmul::{Layout, matmul};
 use crate::operands::{self, FeatureSizes, product, sizes};
@@ -466,6 +468,37 @@ impl Backend for CpuBackend {
         )?;
         let z = &mut z.values_mut()[..operands::query_elements(shape)];
         attention::attention(q.values(), k.values(), v.values(), shape, first_key, z);
+        Ok(())
+    }
+
+    fn attention_after_shared(
+        &self,
+        q: &CpuBuffer,
+        shared: &SharedKeys<'_, CpuBuffer>,
+        k: &CpuBuffer,
+        v: &CpuBuffer,
+        shape: &AttentionShape,
+        first_key: &[u32],
+        z: &mut CpuBuffer,
+    ) -> Result<()> {
+        operands::attention(
+            "attention_after_shared",
+            shape,
+            Some(first_key.len()),
+            &[("q", q.len()), ("z", z.len())],
+            &[("k", k.len()), ("v", v.len())],
+            &[],
+        )?;
+        operands::shared_keys(shape, shared, shared.key.len(), shared.value.len())?;
+        shared_attention::attention_after_shared(
+            q.values(),
+            (shared.key.values(), shared.value.values()),
+            shared,
+            (k.values(), v.values()),
+            shape,
+            first_key,
+            z.values_mut(),
+        );
         Ok(())
     }
 

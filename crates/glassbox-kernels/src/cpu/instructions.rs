@@ -5,7 +5,7 @@
 pub(crate) enum Instructions {
     /// What every processor of the target has.
     Baseline,
-    /// AVX2 with fused multiply-add.
+    /// AVX2 with fused multiply-add and conversion of half precision, as all its processors have.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512 foundation.
@@ -23,7 +23,9 @@ impl Instructions {
         }
         #[cfg(target_arch = "x86_64")]
         {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
             if avx2 && is_x86_feature_detected!("avx512f") {
                 return Self::Avx512;
             }

@@ -4,6 +4,7 @@ mod attention;
 mod backend;
 mod edits;
 mod elementary;
+mod elements;
 mod instructions;
 mod lanes;
 mod memory;
@@ -15,6 +16,7 @@ mod reductions;
 mod rotary;
 mod scratch;
 mod selection;
+mod shared_attention;
 mod softmax;
 mod tiles;
 

@@ -71,6 +71,16 @@ impl Destination {
             len: self.len - at,
         }
     }
+
+    /// Writes these values at the beginning.
+    ///
+    /// # Safety
+    /// The slice must still be mutably borrowed by the caller's caller, and no other thread may touch the same elements.
+    pub(crate) unsafe fn copy_from(self, values: &[f32]) {
+        assert!(values.len() <= self.len, "destination too short");
+        // SAFETY: the length was just checked; a slice that is mutably borrowed elsewhere does not overlap `values`.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start, values.len()) }
+    }
 }
 
 /// out[i, j] = scale · Σ_p a[i, p] · b[j, p] for a [m, k], b [n, k], out [m, n]; rows of all three are dense

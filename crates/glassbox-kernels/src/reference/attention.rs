@@ -1,6 +1,6 @@
 //! Attention and rotary embedding, pair by pair.
 
-use crate::backend::AttentionShape;
+use crate::backend::{AttentionShape, SharedKeys};
 
 /// Whether query `t` of batch row `b` sees slot `j`.
 fn sees(shape: &AttentionShape, first_key: &[u32], b: usize, t: usize, j: usize) -> bool {
@@ -56,6 +56,56 @@ pub(crate) fn attention(
             }
         }
     });
+    z
+}
+
+/// Attention over the prompt's slots and a row's own, laid out one after the other.
+pub(crate) fn attention_after_shared(
+    q: &[f64],
+    (shared_k, shared_v): (&[f64], &[f64]),
+    shared: &SharedKeys<'_, impl Sized>,
+    (k, v): (&[f64], &[f64]),
+    shape: &AttentionShape,
+    first_key: &[u32],
+) -> Vec<f64> {
+    let slot = shape.kv_heads * shape.head_dim;
+    let queries = shape.queries * shape.heads * shape.head_dim;
+    let mut z = Vec::new();
+    for b in 0..shape.batch {
+        let prompt = shared.prompt[b] as usize;
+        let before = (shared.first[prompt] as usize).min(shared.end)..shared.end;
+        let own = (first_key[b] as usize).min(shape.keys)..shape.keys;
+        let joined = |shared_values: &[f64], values: &[f64]| {
+            let at = |row: usize, capacity: usize, slots: &std::ops::Range<usize>| {
+                (row * capacity + slots.start) * slot..(row * capacity + slots.end) * slot
+            };
+            [
+                &shared_values[at(prompt, shared.capacity, &before)],
+                &values[at(b, shape.capacity, &own)],
+            ]
+            .concat()
+        };
+        let keys = before.len() + own.len();
+        // Queries of padding see nothing; they lie before the row's first slot.
+        let padding = own.start.saturating_sub(shape.first_query).min(shape.queries);
+        let row = AttentionShape {
+            batch: 1,
+            queries: shape.queries - padding,
+            keys,
+            capacity: keys,
+            first_query: (shape.first_query + padding + before.len()).saturating_sub(own.start),
+            ..*shape
+        };
+        z.resize(b * queries + padding * shape.heads * shape.head_dim, 0.0);
+        let q = &q[z.len()..(b + 1) * queries];
+        z.extend(attention(
+            q,
+            &joined(shared_k, k),
+            &joined(shared_v, v),
+            &row,
+            &[0],
+        ));
+    }
     z
 }
 

@@ -4,8 +4,8 @@ use super::edits::Features;
 use super::memory::{ReferenceBuffer, ReferenceMatrix, wide, widen};
 use super::{attention, edits, norms, pointwise, products, selection};
 use crate::backend::{
-    ActivationKind, AttentionShape, Backend, FeatureDelta, FeatureRows, NormKind, Result, StoredValues,
-    TopEntries, VocabularyStatistics,
+    ActivationKind, AttentionShape, Backend, FeatureDelta, FeatureRows, NormKind, Result, SharedKeys,
+    StoredValues, TopEntries, VocabularyStatistics,
 };
 use crate::matmul::Layout;
 use crate::operands::{self, FeatureSizes, product, sizes};
@@ -589,6 +589,38 @@ impl Backend for ReferenceBackend {
         )?;
         let (q, k, v) = (wide(&q.values), wide(&k.values), wide(&v.values));
         z.store(&attention::attention(&q, &k, &v, shape, first_key));
+        Ok(())
+    }
+
+    fn attention_after_shared(
+        &self,
+        q: &ReferenceBuffer,
+        shared: &SharedKeys<'_, ReferenceBuffer>,
+        k: &ReferenceBuffer,
+        v: &ReferenceBuffer,
+        shape: &AttentionShape,
+        first_key: &[u32],
+        z: &mut ReferenceBuffer,
+    ) -> Result<()> {
+        operands::attention(
+            "attention_after_shared",
+            shape,
+            Some(first_key.len()),
+            &[("q", q.len()), ("z", z.len())],
+            &[("k", k.len()), ("v", v.len())],
+            &[],
+        )?;
+        operands::shared_keys(shape, shared, shared.key.len(), shared.value.len())?;
+        let [q, shared_k, shared_v, k, v] =
+            [q, shared.key, shared.value, k, v].map(|buffer| wide(&buffer.values));
+        z.store(&attention::attention_after_shared(
+            &q,
+            (&shared_k, &shared_v),
+            shared,
+            (&k, &v),
+            shape,
+            first_key,
+        ));
         Ok(())
     }
 
