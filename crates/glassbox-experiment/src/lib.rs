@@ -26,6 +26,7 @@ pub mod events;
 pub mod executor;
 pub mod judgement;
 pub mod outcome;
+pub mod patching;
 pub mod pathways;
 pub mod plan;
 pub mod prompts;

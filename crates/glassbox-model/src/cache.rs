@@ -140,28 +140,48 @@ impl<B: Backend> KvCache<B> {
     /// # Errors
     /// [`ForwardError::CacheRow`] if a row does not exist.
     pub fn fork(&self, rows: &[u32], capacity: usize) -> Result<Self, ForwardError> {
+        self.fork_part(rows, 0..self.layers.len(), self.filled, capacity)
+    }
+
+    /// As [`KvCache::fork`], but only the first `filled` slots (at most those that are filled here) of these blocks. The
+    /// others take no memory, and a pass that computes them is refused.
+    ///
+    /// # Errors
+    /// [`ForwardError::CacheRow`] if a row does not exist.
+    pub fn fork_part(
+        &self,
+        rows: &[u32],
+        layers: Range<usize>,
+        filled: usize,
+        capacity: usize,
+    ) -> Result<Self, ForwardError> {
         self.check_rows(rows)?;
-        let capacity = capacity.max(self.filled);
-        let select = |source: &B::Buffer| -> Result<B::Buffer, ForwardError> {
+        let filled = filled.min(self.filled);
+        let capacity = capacity.max(filled);
+        let select = |source: &B::Buffer, layer: usize| -> Result<B::Buffer, ForwardError> {
+            if !layers.contains(&layer) {
+                return Ok(self.backend.zeros(0));
+            }
             let mut selected = self.backend.zeros(rows.len() * capacity * self.width);
             self.backend.cache_select(
                 source,
                 self.capacity,
                 self.width,
-                self.filled,
+                filled,
                 rows,
                 capacity,
                 &mut selected,
             )?;
             Ok(selected)
         };
-        let layers = self
+        let forked = self
             .layers
             .iter()
-            .map(|layer| {
+            .enumerate()
+            .map(|(l, layer)| {
                 Ok(LayerCache {
-                    key: select(&layer.key)?,
-                    value: select(&layer.value)?,
+                    key: select(&layer.key, l)?,
+                    value: select(&layer.value, l)?,
                 })
             })
             .collect::<Result<_, ForwardError>>()?;
@@ -169,10 +189,10 @@ impl<B: Backend> KvCache<B> {
             backend: self.backend.clone(),
             width: self.width,
             capacity,
-            filled: self.filled,
+            filled,
             first_key: rows.iter().map(|&row| self.first_key[row as usize]).collect(),
-            complete: self.complete.clone(),
-            layers,
+            complete: self.complete.start.max(layers.start)..self.complete.end.min(layers.end),
+            layers: forked,
         })
     }
 
