@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::error::ExperimentError;
-use crate::plan::{count_trials, plan_trials};
+use crate::plan::{Plan, count_trials};
 use crate::prompts::PromptSets;
 use crate::scenario::Scenario;
 use crate::session::Session;
@@ -117,7 +117,7 @@ fn timed_rate(scenario: &Scenario, session: &Session, prompts: &PromptSets) -> R
         run: "estimate",
     };
     let rows = timed.sweep.batch_rows;
-    let plan = plan_trials(std::slice::from_ref(prompt), &[], &[], rows as u32, rows);
+    let plan = Plan::new(std::slice::from_ref(prompt), &[], &[], rows as u32, rows).unit(0);
     let mut workspace = session.model().workspace();
     // Once to warm up, once to measure.
     context.run_unit(&mut workspace, &prompt.text, &plan, Recording::None)?;

@@ -15,11 +15,11 @@ use crate::edges::{
 use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
 use crate::executor::run_units;
-use crate::plan::{SelectedFeature, draw_controls, plan_hash, plan_trials};
+use crate::plan::{Plan, SelectedFeature, draw_controls};
 use crate::prompts::{Prompt, PromptSets};
 use crate::scenario::Scenario;
 use crate::session::Session;
-use crate::sweep::{shard_origin, units_of, warn_of_disk};
+use crate::sweep::{shard_origin, unit_ids, warn_of_disk};
 use crate::tables::{
     ChainRow, CheckRow, PathwayRow, PlanRow, ReplayFeatureRow, SelectionRow, TokenFeatureRow, VerdictRow,
 };
@@ -202,10 +202,7 @@ impl Stage<'_> {
             None
         };
         self.execute(&plan, &hash, &mut store, tokens.as_mut())?;
-        let units: Vec<UnitId> = units_of(&plan)
-            .keys()
-            .map(|&unit| UnitId::numbered(u64::from(unit)))
-            .collect();
+        let units = unit_ids(&plan);
         let mut replays = Wave {
             baseline: Replays::new(),
             sources: sources
@@ -218,7 +215,7 @@ impl Stage<'_> {
                 .collect(),
         };
         // Trials without any active feature have no rows but were run: the plan knows them.
-        for row in &plan {
+        for row in plan.rows() {
             if let Some(target) = replays.of(&row.arm, row.layer, row.feature)? {
                 target.insert(pair_key(&row.family, &row.prompt_id, row.trial), BTreeMap::new());
             }
@@ -241,7 +238,7 @@ impl Stage<'_> {
         Ok(replays)
     }
 
-    fn plan(&self, wave: u32, sources: &[SourceFeature]) -> Result<(Vec<PlanRow>, String), ExperimentError> {
+    fn plan(&self, wave: u32, sources: &[SourceFeature]) -> Result<(Plan, String), ExperimentError> {
         let features: Vec<SelectedFeature> = sources
             .iter()
             .map(|source| SelectedFeature {
@@ -253,12 +250,13 @@ impl Stage<'_> {
             .collect();
         let settings = &self.scenario.pathways;
         let batch_rows = self.scenario.sweep.batch_rows;
-        let plan = plan_trials(&self.prompts, &features, &[], settings.trials, batch_rows);
+        let plan = Plan::new(&self.prompts, &features, &[], settings.trials, batch_rows);
         // The baseline is pooled: the second wave is compared with the first one's.
-        let left_out = |row: &PlanRow| {
-            row.arm == Arm::ReconstructOnly.name() || (wave > 1 && row.arm == Arm::Baseline.name())
+        let plan = if wave > 1 {
+            plan.without(&[Arm::ReconstructOnly, Arm::Baseline])
+        } else {
+            plan.without(&[Arm::ReconstructOnly])
         };
-        let plan: Vec<PlanRow> = plan.into_iter().filter(|row| !left_out(row)).collect();
         let hashes = serde_json::to_string(&self.directory.manifest().hashes).map_err(|error| {
             ExperimentError::Data {
                 stage: "pathways",
@@ -267,31 +265,27 @@ impl Stage<'_> {
         })?;
         let scenario = self.scenario;
         let context = format!("wave {wave} {hashes} {}", scenario.deciding_settings()?);
-        let hash = plan_hash(&plan, &context);
+        let hash = plan.hash(&context);
         Ok((plan, hash))
     }
 
     fn execute(
         &self,
-        plan: &[PlanRow],
+        plan: &Plan,
         hash: &str,
         store: &mut ShardStore<ReplayFeatureRow>,
         mut tokens: Option<&mut ShardStore<TokenFeatureRow>>,
     ) -> Result<(), ExperimentError> {
-        let units = units_of(plan);
         let complete = |unit: u32| {
             let id = UnitId::numbered(u64::from(unit));
             store.is_complete(&id) && tokens.as_ref().is_none_or(|tokens| tokens.is_complete(&id))
         };
-        let open: Vec<u32> = units.keys().copied().filter(|&unit| !complete(unit)).collect();
+        let open: Vec<u32> = (0..plan.units()).filter(|&unit| !complete(unit)).collect();
         if open.is_empty() {
             return Ok(());
         }
-        let total = plan.len() as u64;
-        let to_do: u64 = open
-            .iter()
-            .map(|unit| units.get(unit).map_or(0, ExactSizeIterator::len) as u64)
-            .sum();
+        let total = plan.trials();
+        let to_do: u64 = open.iter().map(|&unit| plan.unit_len(unit) as u64).sum();
         self.reporter.report(Event::StageStarted {
             stage: "pathways",
             unit: "replays",
@@ -319,17 +313,22 @@ impl Stage<'_> {
             self.session.workers(),
             || self.session.model().workspace(),
             |workspace, unit| {
-                let rows = &plan[units.get(&unit).cloned().unwrap_or(0..0)];
+                let rows = plan.unit(unit);
                 let text = rows.first().and_then(|row| {
                     self.prompts
                         .iter()
                         .find(|prompt| prompt.family == row.family && prompt.id == row.prompt_id)
                 });
-                context.run_unit(workspace, text.map_or("", |prompt| &prompt.text), rows, recording)
+                context.run_unit(
+                    workspace,
+                    text.map_or("", |prompt| &prompt.text),
+                    &rows,
+                    recording,
+                )
             },
             |unit, result| {
                 let id = UnitId::numbered(u64::from(unit));
-                let rows = &plan[units.get(&unit).cloned().unwrap_or(0..0)];
+                let rows = plan.unit(unit);
                 if let Some(tokens) = tokens.as_deref_mut()
                     && !tokens.is_complete(&id)
                 {

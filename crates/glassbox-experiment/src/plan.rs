@@ -121,7 +121,7 @@ fn draw_key(seed: u64, selected: &SelectedFeature, candidate: u32) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// Most trials of one plan: beyond, the plan itself no longer fits comfortably into memory.
+/// Most trials of one plan: beyond, its shard files are too many for one folder.
 pub const MOST_TRIALS: u64 = 20_000_000;
 
 /// Trials that a plan of this size has.
@@ -151,57 +151,64 @@ pub fn count_trials(
     Ok(all)
 }
 
-/// Writes out every trial.
+/// One arm of a plan: what every prompt gets, `trials` times.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct PlannedArm {
+    arm: Arm,
+    layer: Option<u32>,
+    feature: Option<u32>,
+    matched_feature: Option<u32>,
+    value: Option<f64>,
+}
+
+/// Every trial of a sweep, written out on demand: what is kept does not grow with the number of trials.
 ///
 /// Per prompt, in this order: baseline, reconstruct-only of every layer that has a selected feature, then per feature
-/// its two values, then the controls; each with trials 0 to `trials` − 1. Rows are cut into units of `batch_rows`.
-pub fn plan_trials(
-    prompts: &[Prompt],
-    features: &[SelectedFeature],
-    controls: &[ControlFeature],
+/// its two values, then the controls; each with trials 0 to `trials` − 1. A prompt's rows are cut into units of at most
+/// `unit_trials`, and units are numbered from 0 through all prompts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// (family, prompt id) of every prompt.
+    prompts: Vec<(String, String)>,
+    arms: Vec<PlannedArm>,
     trials: u32,
-    batch_rows: usize,
-) -> Vec<PlanRow> {
-    let layers: BTreeSet<u32> = features.iter().map(|feature| feature.layer).collect();
-    let mut rows = Vec::new();
-    let mut unit = 0;
-    for prompt in prompts {
-        let start = rows.len();
-        let mut arm = |arm: Arm, layer, feature, matched_feature, value| {
-            for trial in 0..trials {
-                rows.push(PlanRow {
-                    unit: 0,
-                    prompt_id: prompt.id.clone(),
-                    family: prompt.family.clone(),
-                    arm: arm.name().to_owned(),
-                    layer,
-                    feature,
-                    matched_feature,
-                    value,
-                    trial,
-                });
-            }
+    unit_trials: usize,
+}
+
+impl Plan {
+    /// The plan of these prompts, features and controls. A `unit_trials` of 0 counts as 1.
+    pub fn new(
+        prompts: &[Prompt],
+        features: &[SelectedFeature],
+        controls: &[ControlFeature],
+        trials: u32,
+        unit_trials: usize,
+    ) -> Self {
+        let layers: BTreeSet<u32> = features.iter().map(|feature| feature.layer).collect();
+        let mut arms = Vec::new();
+        let mut push = |arm, layer, feature, matched_feature, value| {
+            arms.push(PlannedArm {
+                arm,
+                layer,
+                feature,
+                matched_feature,
+                value,
+            });
         };
-        arm(Arm::Baseline, None, None, None, None);
+        push(Arm::Baseline, None, None, None, None);
         for &layer in &layers {
-            arm(Arm::ReconstructOnly, Some(layer), None, None, None);
+            push(Arm::ReconstructOnly, Some(layer), None, None, None);
         }
         for feature in features {
-            for (name, value) in [(Arm::ValueA, feature.value_a), (Arm::ValueB, feature.value_b)] {
-                arm(
-                    name,
-                    Some(feature.layer),
-                    Some(feature.feature),
-                    None,
-                    Some(value),
-                );
+            for (arm, value) in [(Arm::ValueA, feature.value_a), (Arm::ValueB, feature.value_b)] {
+                push(arm, Some(feature.layer), Some(feature.feature), None, Some(value));
             }
         }
         for control in controls {
-            for (name, value) in [(Arm::ControlA, control.value_a), (Arm::ControlB, control.value_b)] {
+            for (arm, value) in [(Arm::ControlA, control.value_a), (Arm::ControlB, control.value_b)] {
                 let matched = Some(control.matched_feature);
-                arm(
-                    name,
+                push(
+                    arm,
                     Some(control.layer),
                     Some(control.feature),
                     matched,
@@ -209,24 +216,100 @@ pub fn plan_trials(
                 );
             }
         }
-        for chunk in rows[start..].chunks_mut(batch_rows) {
-            for row in chunk {
-                row.unit = unit;
-            }
-            unit += 1;
+        Self {
+            prompts: prompts
+                .iter()
+                .map(|prompt| (prompt.family.clone(), prompt.id.clone()))
+                .collect(),
+            arms,
+            trials,
+            unit_trials: unit_trials.max(1),
         }
     }
-    rows
-}
 
-/// The hash that names a plan: over every row, and over everything else that decides the trials, given as `context`.
-pub fn plan_hash(rows: &[PlanRow], context: &str) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(context.as_bytes());
-    for row in rows {
-        hasher.update(format!("{row:?}\n").as_bytes());
+    /// The same plan without some arms. Units are cut anew.
+    pub fn without(mut self, left_out: &[Arm]) -> Self {
+        self.arms.retain(|planned| !left_out.contains(&planned.arm));
+        self
     }
-    hasher.finalize().to_hex().to_string()
+
+    /// Number of trials.
+    pub fn trials(&self) -> u64 {
+        self.prompts.len() as u64 * self.prompt_trials() as u64
+    }
+
+    /// Number of units; they are numbered from 0.
+    pub fn units(&self) -> u32 {
+        // A plan has at most MOST_TRIALS trials.
+        (self.prompts.len() * self.prompt_units()) as u32
+    }
+
+    /// Number of trials of a unit; 0 for one that the plan does not have.
+    pub fn unit_len(&self, unit: u32) -> usize {
+        self.place(unit).map_or(0, |(_, places)| places.len())
+    }
+
+    /// The trials of a unit, all of one prompt; none for a unit that the plan does not have.
+    pub fn unit(&self, unit: u32) -> Vec<PlanRow> {
+        let Some(((family, prompt_id), places)) = self.place(unit) else {
+            return Vec::new();
+        };
+        let trials = self.trials as usize;
+        places
+            .map(|place| {
+                let planned = self.arms[place / trials];
+                PlanRow {
+                    unit,
+                    prompt_id: prompt_id.clone(),
+                    family: family.clone(),
+                    arm: planned.arm.name().to_owned(),
+                    layer: planned.layer,
+                    feature: planned.feature,
+                    matched_feature: planned.matched_feature,
+                    value: planned.value,
+                    // Less than `trials`, which is a u32.
+                    trial: (place % trials) as u32,
+                }
+            })
+            .collect()
+    }
+
+    /// Every trial in order.
+    pub fn rows(&self) -> impl Iterator<Item = PlanRow> + '_ {
+        (0..self.units()).flat_map(|unit| self.unit(unit))
+    }
+
+    /// The hash that names the plan: over every row, and over everything else that decides the trials, given as `context`.
+    pub fn hash(&self, context: &str) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(context.as_bytes());
+        for row in self.rows() {
+            hasher.update(format!("{row:?}\n").as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// The prompt of a unit, and which of the prompt's trials are its own.
+    fn place(&self, unit: u32) -> Option<(&(String, String), std::ops::Range<usize>)> {
+        let units = self.prompt_units();
+        if units == 0 {
+            return None;
+        }
+        let prompt = self.prompts.get(unit as usize / units)?;
+        let first = unit as usize % units * self.unit_trials;
+        Some((
+            prompt,
+            first..(first + self.unit_trials).min(self.prompt_trials()),
+        ))
+    }
+
+    fn prompt_trials(&self) -> usize {
+        self.arms.len() * self.trials as usize
+    }
+
+    fn prompt_units(&self) -> usize {
+        self.prompt_trials().div_ceil(self.unit_trials)
+    }
 }
 
 #[cfg(test)]
@@ -304,15 +387,27 @@ mod tests {
             .collect();
         let features = selected_features(&selection());
         let controls = draw_controls(&selection(), 1, 7, |_, _| Ok(1.0)).unwrap();
-        let rows = plan_trials(&prompts, &features, &controls, 3, 8);
+        let plan = Plan::new(&prompts, &features, &controls, 3, 8);
+        let rows: Vec<PlanRow> = plan.rows().collect();
         assert_eq!(rows.len(), 2 * 3 * (1 + 2 + 2 * 3 + 2 * 3));
+        assert_eq!(plan.trials(), rows.len() as u64);
         let units: BTreeSet<u32> = rows.iter().map(|row| row.unit).collect();
         for &unit in &units {
             let of_unit: Vec<&PlanRow> = rows.iter().filter(|row| row.unit == unit).collect();
             assert!(of_unit.len() <= 8);
             assert!(of_unit.iter().all(|row| row.prompt_id == of_unit[0].prompt_id));
+            assert_eq!(of_unit.len(), plan.unit_len(unit));
+            assert!(of_unit.into_iter().eq(&plan.unit(unit)));
         }
         assert_eq!(units.len(), *units.last().unwrap() as usize + 1);
+        assert_eq!(units.len(), plan.units() as usize);
+        assert_eq!(
+            (plan.unit_len(plan.units()), plan.unit(plan.units())),
+            (0, vec![])
+        );
+        let edited = plan.without(&[Arm::Baseline, Arm::ReconstructOnly]);
+        assert_eq!(edited.trials(), 2 * 3 * (2 * 3 + 2 * 3));
+        assert_eq!(edited.rows().count() as u64, edited.trials());
         for arm in Arm::ALL {
             let mut trials: Vec<(String, u32)> = rows
                 .iter()
@@ -333,12 +428,14 @@ mod tests {
             text: "x".into(),
         }];
         let features = selected_features(&selection());
-        let rows = plan_trials(&prompts, &features, &[], 1, 8);
-        let hash = plan_hash(&rows, "model 1");
-        assert_eq!(hash, plan_hash(&rows, "model 1"));
-        assert_ne!(hash, plan_hash(&rows, "model 2"));
-        let mut changed = rows;
-        changed[3].trial = 9;
-        assert_ne!(hash, plan_hash(&changed, "model 1"));
+        let plan = Plan::new(&prompts, &features, &[], 1, 8);
+        let hash = plan.hash("model 1");
+        assert_eq!(hash, plan.hash("model 1"));
+        assert_ne!(hash, plan.hash("model 2"));
+        assert_ne!(hash, plan.without(&[Arm::Baseline]).hash("model 1"));
+        for (trials, unit_trials) in [(2, 8), (1, 7)] {
+            let changed = Plan::new(&prompts, &features, &[], trials, unit_trials);
+            assert_ne!(hash, changed.hash("model 1"));
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::causal::causal_rows;
 use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
 use crate::pathways::pathways_stage;
-use crate::plan::{count_trials, draw_controls, plan_hash, plan_trials, selected_features};
+use crate::plan::{Plan, count_trials, draw_controls, selected_features};
 use crate::prompts::PromptSets;
 use crate::scenario::Scenario;
 use crate::select::{is_untested, select};
@@ -259,7 +259,7 @@ impl Run<'_> {
             controls.len(),
             settings.trials,
         )?;
-        let plan = plan_trials(
+        let plan = Plan::new(
             &self.prompts.sweep,
             &features,
             &controls,
@@ -272,16 +272,13 @@ impl Run<'_> {
                 what: error.to_string(),
             }
         })?;
-        let hash = plan_hash(
-            &plan,
-            &format!("{context} {}", self.scenario.deciding_settings()?),
-        );
+        let hash = plan.hash(&format!("{context} {}", self.scenario.deciding_settings()?));
         let since = Instant::now();
         let was_complete = self.directory.is_stage_complete("sweep")?;
         if !was_complete {
             self.directory.start_stage("sweep")?;
             let path = self.directory.paths().plan();
-            self.directory.write_table("sweep", &path, &plan)?;
+            self.directory.write_table_of("sweep", &path, plan.rows())?;
             let stored = hash_bytes(hash.as_bytes());
             self.directory.update(|manifest| {
                 manifest.plan_hash = Some(stored);
@@ -304,7 +301,7 @@ impl Run<'_> {
             self.reporter,
         )?;
         if !was_complete {
-            let rows = sweep.plan().len() as u64;
+            let rows = sweep.plan().trials();
             self.directory.complete_stage(
                 "sweep",
                 since.elapsed().as_secs_f64(),
@@ -329,7 +326,7 @@ impl Run<'_> {
         let layers = self.session.layers().len() as u64;
         let per_prompt = 1 + layers + 2 * whole as u64 * (1 + settings.controls_per_feature as u64);
         let trials = self.prompts.sweep.len() as u64 * u64::from(settings.trials) * per_prompt;
-        let pilot_trials = sweep.plan().len() as u64;
+        let pilot_trials = sweep.plan().trials();
         // A resumed pilot that had been swept to its end is known by its records.
         let (seconds, bytes, done) = if cost.trials > 0 {
             (cost.seconds, cost.bytes, cost.trials)

@@ -12,11 +12,11 @@ use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
 use crate::executor::run_units;
 use crate::outcome::Parser;
-use crate::plan::{ControlFeature, SelectedFeature};
+use crate::plan::{ControlFeature, Plan, SelectedFeature};
 use crate::prompts::PromptSets;
 use crate::scenario::Scenario;
 use crate::session::Session;
-use crate::tables::{PlanRow, TrialRow};
+use crate::tables::TrialRow;
 use crate::trial_batch::{Recording, TrialContext};
 
 /// Bytes that a trial's row takes on disk, about, per generated token and besides: for the check before the first trial.
@@ -28,9 +28,8 @@ const BYTES_PER_SHARD: u64 = 16_384;
 /// A planned sweep and what of it is complete.
 #[derive(Debug)]
 pub struct Sweep {
-    plan: Vec<PlanRow>,
+    plan: Plan,
     run: String,
-    units: BTreeMap<u32, std::ops::Range<usize>>,
     store: ShardStore<TrialRow>,
     features: Vec<SelectedFeature>,
     controls: Vec<ControlFeature>,
@@ -50,16 +49,11 @@ pub struct SweepCost {
     pub trials: u64,
 }
 
-/// The range of rows of every unit.
-pub(crate) fn units_of(plan: &[PlanRow]) -> BTreeMap<u32, std::ops::Range<usize>> {
-    let mut units: BTreeMap<u32, std::ops::Range<usize>> = BTreeMap::new();
-    for (index, row) in plan.iter().enumerate() {
-        units
-            .entry(row.unit)
-            .and_modify(|range| range.end = index + 1)
-            .or_insert(index..index + 1);
-    }
-    units
+/// The names of a plan's units, in order.
+pub(crate) fn unit_ids(plan: &Plan) -> Vec<UnitId> {
+    (0..plan.units())
+        .map(|unit| UnitId::numbered(u64::from(unit)))
+        .collect()
 }
 
 /// Where shards of a plan with this hash come from.
@@ -78,7 +72,7 @@ impl Sweep {
     /// Those of [`ShardStore::open`].
     pub fn open(
         directory: &RunDirectory,
-        plan: Vec<PlanRow>,
+        plan: Plan,
         plan_hash: String,
         features: Vec<SelectedFeature>,
         controls: Vec<ControlFeature>,
@@ -88,7 +82,6 @@ impl Sweep {
         let store = ShardStore::open(directory.storage(), &directory.paths().trials(), origin)?;
         let run = plan_hash.chars().take(16).collect();
         Ok(Self {
-            units: units_of(&plan),
             plan,
             run,
             store,
@@ -98,17 +91,14 @@ impl Sweep {
         })
     }
 
-    /// Every trial of the plan.
-    pub fn plan(&self) -> &[PlanRow] {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
     /// The units in order.
     pub fn units(&self) -> Vec<UnitId> {
-        self.units
-            .keys()
-            .map(|&unit| UnitId::numbered(u64::from(unit)))
-            .collect()
+        unit_ids(&self.plan)
     }
 
     /// The features whose values the sweep sets.
@@ -157,14 +147,11 @@ impl Sweep {
         for (unit, error) in self.store.damaged() {
             reporter.report(Event::Warning(format!("{unit} is done again: {error}")));
         }
-        let open: Vec<u32> = self
-            .units
-            .keys()
-            .copied()
+        let open: Vec<u32> = (0..self.plan.units())
             .filter(|&unit| !self.store.is_complete(&UnitId::numbered(u64::from(unit))))
             .collect();
-        let trials = |unit: &u32| self.units.get(unit).map_or(0, ExactSizeIterator::len) as u64;
-        let (total, to_do) = (self.plan.len() as u64, open.iter().map(trials).sum::<u64>());
+        let trials = |&unit: &u32| self.plan.unit_len(unit) as u64;
+        let (total, to_do) = (self.plan.trials(), open.iter().map(trials).sum::<u64>());
         if open.is_empty() {
             return Ok(SweepCost::default());
         }
@@ -186,7 +173,7 @@ impl Sweep {
             parser: &self.parser,
             run: &self.run,
         };
-        let (plan, units, store) = (&self.plan, &self.units, &mut self.store);
+        let (plan, store) = (&self.plan, &mut self.store);
         let mut cost = SweepCost::default();
         let mut warned = false;
         let all = run_units(
@@ -194,13 +181,13 @@ impl Sweep {
             session.workers(),
             || session.model().workspace(),
             |workspace, unit| {
-                let rows = &plan[units.get(&unit).cloned().unwrap_or(0..0)];
+                let rows = plan.unit(unit);
                 let text = rows
                     .first()
                     .and_then(|row| texts.get(&(row.family.as_str(), row.prompt_id.as_str())))
                     .copied()
                     .unwrap_or_default();
-                context.run_unit(workspace, text, rows, Recording::None)
+                context.run_unit(workspace, text, &rows, Recording::None)
             },
             |unit, result| {
                 let done = result.trials.len() as u64;

@@ -68,10 +68,55 @@ pub struct Pair<'a> {
     pub second: TrialOutcome,
 }
 
-/// All trials of a sweep by treatment.
+/// All trials of a sweep by treatment, nine bytes each.
 #[derive(Clone, Debug, Default)]
 pub struct TrialIndex {
-    trials: BTreeMap<Treatment, BTreeMap<PairKey, TrialOutcome>>,
+    /// The number of every pair, counted as they come.
+    pairs: BTreeMap<PairKey, usize>,
+    trials: BTreeMap<Treatment, Outcomes>,
+}
+
+/// The outcomes of one treatment by number of the pair.
+#[derive(Clone, Debug, Default)]
+struct Outcomes {
+    marks: Vec<u8>,
+    /// As long as the last amount needs it.
+    amounts: Vec<f64>,
+}
+
+/// Marks of an outcome that is there.
+const PRESENT: u8 = 1;
+const TARGET: u8 = 2;
+const KNOWN: u8 = 4;
+const HAS_AMOUNT: u8 = 8;
+
+impl Outcomes {
+    fn get(&self, pair: usize) -> Option<TrialOutcome> {
+        let marks = *self.marks.get(pair)?;
+        let is = |mark| marks & mark != 0;
+        is(PRESENT).then(|| TrialOutcome {
+            target: is(TARGET),
+            known: is(KNOWN),
+            amount: is(HAS_AMOUNT).then(|| self.amounts.get(pair).copied()).flatten(),
+        })
+    }
+
+    fn set(&mut self, pair: usize, outcome: TrialOutcome) {
+        let mark = |is: bool, mark| if is { mark } else { 0 };
+        if self.marks.len() <= pair {
+            self.marks.resize(pair + 1, 0);
+        }
+        self.marks[pair] = PRESENT
+            | mark(outcome.target, TARGET)
+            | mark(outcome.known, KNOWN)
+            | mark(outcome.amount.is_some(), HAS_AMOUNT);
+        if let Some(amount) = outcome.amount {
+            if self.amounts.len() <= pair {
+                self.amounts.resize(pair + 1, 0.0);
+            }
+            self.amounts[pair] = amount;
+        }
+    }
 }
 
 impl TrialIndex {
@@ -101,21 +146,24 @@ impl TrialIndex {
             known: row.outcome != UNKNOWN,
             amount: row.amount,
         };
-        let described = format!("{treatment:?}, {key:?}");
-        if self
-            .trials
-            .entry(treatment)
-            .or_default()
-            .insert(key, outcome)
-            .is_some()
-        {
-            return Err(ExperimentError::Data {
-                stage: "causal",
-                what: format!(
-                    "the trial {described} occurs twice; the trial tables are damaged, run the sweep again"
-                ),
-            });
-        }
+        let next = self.pairs.len();
+        let outcomes = self.trials.entry(treatment).or_default();
+        let pair = match self.pairs.get(&key) {
+            Some(&pair) if outcomes.get(pair).is_some() => {
+                return Err(ExperimentError::Data {
+                    stage: "causal",
+                    what: format!(
+                        "the trial {treatment:?}, {key:?} occurs twice; the trial tables are damaged, run the sweep again"
+                    ),
+                });
+            }
+            Some(&pair) => pair,
+            None => {
+                self.pairs.insert(key, next);
+                next
+            }
+        };
+        outcomes.set(pair, outcome);
         Ok(())
     }
 
@@ -126,25 +174,25 @@ impl TrialIndex {
 
     /// The trials of a treatment in a fixed order.
     pub fn trials(&self, treatment: Treatment) -> impl Iterator<Item = (&PairKey, TrialOutcome)> {
-        self.trials
-            .get(&treatment)
-            .into_iter()
-            .flatten()
-            .map(|(key, outcome)| (key, *outcome))
+        let outcomes = self.trials.get(&treatment);
+        self.pairs
+            .iter()
+            .filter_map(move |(key, &pair)| Some((key, outcomes?.get(pair)?)))
     }
 
     /// Pairs of trials under two treatments, in a fixed order; of one family or of all.
     pub fn pairs(&self, first: Treatment, second: Treatment, family: Option<&str>) -> Vec<Pair<'_>> {
-        let Some(seconds) = self.trials.get(&second) else {
+        let (Some(firsts), Some(seconds)) = (self.trials.get(&first), self.trials.get(&second)) else {
             return Vec::new();
         };
-        self.trials(first)
+        self.pairs
+            .iter()
             .filter(|(key, _)| family.is_none_or(|family| key.family == family))
-            .filter_map(|(key, outcome)| {
-                seconds.get(key).map(|second| Pair {
+            .filter_map(|(key, &pair)| {
+                Some(Pair {
                     key,
-                    first: outcome,
-                    second: *second,
+                    first: firsts.get(pair)?,
+                    second: seconds.get(pair)?,
                 })
             })
             .collect()

@@ -12,20 +12,42 @@ use regex::Regex;
 
 use crate::arm::Arm;
 use crate::calibration::check;
-use crate::causal::{CONTROL_VS_CONTROL, VALUE_VS_VALUE};
+use crate::causal::{CONTROL_VS_CONTROL, Comparison, VALUE_VS_VALUE};
 use crate::contrast::{count, known_share};
 use crate::error::ExperimentError;
 use crate::scenario::WordSettings;
 use crate::tables::{CheckRow, TrialRow, WordRow};
-use crate::trial_index::{PairKey, Treatment};
+use crate::trial_index::Treatment;
 
-/// The words of every response, by treatment and pair.
+/// Counts of the words of every response. The responses of one prompt are held at a time: memory grows with features and
+/// words, not with trials.
 #[derive(Debug)]
 pub struct ResponseWords {
     pattern: Regex,
     names: Vec<String>,
     ids: BTreeMap<String, u32>,
-    responses: BTreeMap<Treatment, BTreeMap<PairKey, BTreeSet<u32>>>,
+    /// Family and id of the prompt whose responses are held.
+    prompt: (String, String),
+    /// Words of the responses held, by treatment and trial.
+    responses: BTreeMap<Treatment, BTreeMap<u32, BTreeSet<u32>>>,
+    /// Counts over the prompts before, by the treatment of the pairs' first side.
+    counts: BTreeMap<Treatment, PairCounts>,
+}
+
+/// Pairs of responses, and in how many of them each word occurs.
+#[derive(Debug, Default)]
+struct PairCounts {
+    pairs: u64,
+    words: BTreeMap<u32, WordCounts>,
+}
+
+/// The comparison that begins with an arm, and the role of its features; `None` for an arm that begins none.
+fn comparison_from(arm: Arm) -> Option<(&'static str, Comparison)> {
+    match arm {
+        Arm::ValueA => Some(("selected", VALUE_VS_VALUE)),
+        Arm::ControlA => Some(("control", CONTROL_VS_CONTROL)),
+        _ => None,
+    }
 }
 
 impl ResponseWords {
@@ -42,11 +64,14 @@ impl ResponseWords {
             pattern,
             names: Vec::new(),
             ids: BTreeMap::new(),
+            prompt: Default::default(),
             responses: BTreeMap::new(),
+            counts: BTreeMap::new(),
         })
     }
 
-    /// Adds the response of one trial, if its arm belongs to a value or a control.
+    /// Adds the response of one trial, if its arm belongs to a value or a control. All trials of a prompt come one after
+    /// the other, as in the tables.
     ///
     /// # Errors
     /// [`ExperimentError::UnknownName`] for an unknown arm.
@@ -54,6 +79,10 @@ impl ResponseWords {
         let arm = Arm::from_name(&row.arm)?;
         if matches!(arm, Arm::Baseline | Arm::ReconstructOnly) {
             return Ok(());
+        }
+        if (&self.prompt.0, &self.prompt.1) != (&row.family, &row.prompt_id) {
+            self.count_pairs();
+            self.prompt = (row.family.clone(), row.prompt_id.clone());
         }
         let mut words = BTreeSet::new();
         let found: Vec<String> = self
@@ -70,13 +99,40 @@ impl ResponseWords {
             feature: row.feature,
             matched_feature: row.matched_feature,
         };
-        let key = PairKey {
-            family: row.family.clone(),
-            prompt_id: row.prompt_id.clone(),
-            trial: row.trial,
-        };
-        self.responses.entry(treatment).or_default().insert(key, words);
+        self.responses
+            .entry(treatment)
+            .or_default()
+            .insert(row.trial, words);
         Ok(())
+    }
+
+    /// Counts the pairs of the responses held, and lets go of them.
+    fn count_pairs(&mut self) {
+        let responses = std::mem::take(&mut self.responses);
+        for (treatment, firsts) in &responses {
+            let Some((_, comparison)) = comparison_from(treatment.arm) else {
+                continue;
+            };
+            let Some(seconds) = responses.get(&treatment.under(comparison.second)) else {
+                continue;
+            };
+            let counts = self.counts.entry(*treatment).or_default();
+            for (trial, first) in firsts {
+                let Some(second) = seconds.get(trial) else {
+                    continue;
+                };
+                counts.pairs += 1;
+                for word in first.union(second) {
+                    let entry = counts.words.entry(*word).or_default();
+                    match (first.contains(word), second.contains(word)) {
+                        (true, true) => entry.both += 1,
+                        (true, false) => entry.only_first += 1,
+                        (false, true) => entry.only_second += 1,
+                        (false, false) => {}
+                    }
+                }
+            }
+        }
     }
 
     fn id(&mut self, word: String) -> u32 {
@@ -94,41 +150,21 @@ impl ResponseWords {
     ///
     /// # Errors
     /// [`ExperimentError::Stats`].
-    pub fn test(&self, settings: &WordSettings) -> Result<Vec<WordRow>, ExperimentError> {
+    pub fn test(mut self, settings: &WordSettings) -> Result<Vec<WordRow>, ExperimentError> {
+        self.count_pairs();
         let mut rows = Vec::new();
-        for (treatment, firsts) in &self.responses {
-            let (role, contrast, second_arm) = match treatment.arm {
-                Arm::ValueA => ("selected", VALUE_VS_VALUE.name, Arm::ValueB),
-                Arm::ControlA => ("control", CONTROL_VS_CONTROL.name, Arm::ControlB),
-                _ => continue,
-            };
-            let Some(seconds) = self.responses.get(&treatment.under(second_arm)) else {
+        for (treatment, found) in &self.counts {
+            let (Some((role, comparison)), Some(layer), Some(feature)) =
+                (comparison_from(treatment.arm), treatment.layer, treatment.feature)
+            else {
                 continue;
             };
-            let (Some(layer), Some(feature)) = (treatment.layer, treatment.feature) else {
-                continue;
-            };
-            let mut counts: BTreeMap<u32, WordCounts> = BTreeMap::new();
-            let mut pairs = 0_u64;
-            for (key, first) in firsts {
-                let Some(second) = seconds.get(key) else { continue };
-                pairs += 1;
-                for word in first.union(second) {
-                    let entry = counts.entry(*word).or_default();
-                    match (first.contains(word), second.contains(word)) {
-                        (true, true) => entry.both += 1,
-                        (true, false) => entry.only_first += 1,
-                        (false, true) => entry.only_second += 1,
-                        (false, false) => {}
-                    }
-                }
-            }
-            for (word, counts) in counts {
-                if counts.total() < settings.min_responses || counts.both == pairs {
+            for (&word, counts) in &found.words {
+                if counts.total() < settings.min_responses || counts.both == found.pairs {
                     continue;
                 }
                 let name = &self.names[word as usize];
-                rows.push(counts.row(layer, feature, role, contrast, name, pairs)?);
+                rows.push(counts.row(layer, feature, role, comparison.name, name, found.pairs)?);
             }
         }
         let tested: Vec<usize> = (0..rows.len())

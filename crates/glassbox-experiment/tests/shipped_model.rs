@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use glassbox_experiment::events::{Event, Reporter, Silent};
-use glassbox_experiment::plan::{SelectedFeature, plan_trials};
+use glassbox_experiment::plan::{Plan, SelectedFeature};
 use glassbox_experiment::prompts::PromptSets;
 use glassbox_experiment::run::{RunRequest, run};
 use glassbox_experiment::scenario::InterventionKind;
 use glassbox_experiment::session::Session;
-use glassbox_experiment::tables::TrialRow;
+use glassbox_experiment::tables::{PlanRow, TrialRow};
 use glassbox_experiment::trial_batch::{Recording, TrialContext, UnitResult};
 use glassbox_experiment::{ExperimentError, Scenario};
 
@@ -156,7 +156,9 @@ fn unit(scenario: &Scenario, session: &Session, alone: bool) -> Vec<TrialRow> {
             value_b: 8.0,
         })
         .collect();
-    let plan = plan_trials(&prompts.sweep[..1], &features, &[], 2, 1000);
+    let plan: Vec<PlanRow> = Plan::new(&prompts.sweep[..1], &features, &[], 2, 1000)
+        .rows()
+        .collect();
     let context = TrialContext {
         session,
         scenario,
@@ -203,7 +205,9 @@ fn arms_that_do_the_same_give_the_same_trials() {
         value_a: 4.0,
         value_b: 4.0,
     }];
-    let plan = plan_trials(&prompts.sweep[..1], &features, &[], 3, 1000);
+    let plan: Vec<PlanRow> = Plan::new(&prompts.sweep[..1], &features, &[], 3, 1000)
+        .rows()
+        .collect();
     let context = TrialContext {
         session: &session,
         scenario: &scenario,

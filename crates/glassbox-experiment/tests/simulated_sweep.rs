@@ -3,10 +3,10 @@
 
 use glassbox_experiment::calibration::permuted_label_check;
 use glassbox_experiment::causal::{BOTH, TARGET_RATE, causal_rows};
-use glassbox_experiment::plan::{ControlFeature, SelectedFeature, plan_trials};
+use glassbox_experiment::plan::{ControlFeature, Plan, SelectedFeature};
 use glassbox_experiment::prompts::Prompt;
 use glassbox_experiment::scenario::{CausalSettings, InterventionKind, WordSettings};
-use glassbox_experiment::tables::{CausalRow, TrialRow};
+use glassbox_experiment::tables::{CausalRow, PlanRow, TrialRow};
 use glassbox_experiment::trial_index::TrialIndex;
 use glassbox_experiment::verdict::verdicts;
 use glassbox_experiment::words::ResponseWords;
@@ -53,7 +53,7 @@ fn simulate(salt: &str, effects: bool) -> World {
             value_b: 2.0,
         })
         .collect();
-    let plan = plan_trials(&prompts, &features, &controls, 8, 64);
+    let plan: Vec<PlanRow> = Plan::new(&prompts, &features, &controls, 8, 64).rows().collect();
     let trials = plan
         .into_iter()
         .map(|row| {

@@ -27,7 +27,7 @@ pub enum StoreError {
     },
     /// More is about to be written than the budget or the disk allows.
     #[error(
-        "{} needs about {needed} bytes, but only {available} are left ({reason}); free some space, raise the disk budget, or plan fewer trials",
+        "{} needs about {needed} bytes, but only {available} are left ({reason}); free some space or raise the disk budget, and continue with --resume, or plan fewer trials",
         folder.display()
     )]
     NoRoom {
@@ -290,6 +290,38 @@ pub enum StoreError {
         /// What the lock file says about the holder.
         holder: String,
     },
+    /// Another process plans the sweep for all its shards.
+    #[error("{} is being planned by another process ({holder}); wait until the plan is there", path.display())]
+    Planning {
+        /// The folder.
+        path: PathBuf,
+        /// What the lock file says about the holder.
+        holder: String,
+    },
+    /// The manifest cannot be changed while several processes write into the run.
+    #[error("{} is shared by the shards of a sweep: its stages are finished by `glassbox run --resume` when they have ended", path.display())]
+    Shared {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A shard that cannot be.
+    #[error(
+        "`{text}` is no shard of a sweep: give i/n with i from 0 to n − 1, such as 0/4, 1/4, 2/4 and 3/4 for four shards"
+    )]
+    BadSweepShard {
+        /// What was given.
+        text: String,
+    },
+    /// A sweep that was begun with another number of shards.
+    #[error("the sweep in {} was begun as {stored} shards, not {requested}; give the same number, or choose another folder", path.display())]
+    ShardCount {
+        /// The folder.
+        path: PathBuf,
+        /// Shards of the records there.
+        stored: u32,
+        /// Shards asked for now.
+        requested: u32,
+    },
     /// A stage name that the manifest does not have.
     #[error("the manifest has no stage `{stage}`; it has {}", stages.join(", "))]
     NoStage {
@@ -327,6 +359,7 @@ impl StoreError {
         matches!(
             self,
             Self::DiskFull { .. }
+                | Self::NoRoom { .. }
                 | Self::BudgetExceeded { .. }
                 | Self::Damaged { .. }
                 | Self::Unfinished { .. }

@@ -12,19 +12,24 @@
 //! and host names are therefore kept in the manifest only. And a file under its final name is complete: a killed process leaves at most
 //! files that begin with [`TEMPORARY_PREFIX`], which the next opening of the run removes.
 
+mod assemble;
 mod atomic;
 mod column;
 mod disk;
 mod error;
 mod hash;
 mod json;
+mod lock;
 mod manifest;
 mod preview;
 mod run_directory;
 mod shard;
 mod storage;
+mod sweep_shard;
 mod table;
+mod unit;
 
+pub use assemble::{assemble, read_table_dir};
 pub use atomic::{AtomicFile, TEMPORARY_PREFIX, WrittenFile, remove_temporaries, write_bytes, write_json};
 pub use column::{Cell, Column, ColumnReader, ColumnWriter, Scalar};
 pub use disk::{DiskBudget, DiskState, DiskWatch, free_bytes};
@@ -34,8 +39,8 @@ pub use json::{JsonError, check_finite, to_json};
 pub use manifest::{FinalFile, MANIFEST_FORMAT, Manifest, Stage, StageStatus};
 pub use preview::{PreviewColumn, TablePreview, display_cell, preview_table};
 pub use run_directory::{MANIFEST_FILE, RunDirectory, RunPaths};
-pub use shard::{
-    ShardOrigin, ShardRecord, ShardState, ShardStore, ShardWriter, UnitId, assemble, read_table_dir,
-};
+pub use shard::{ShardOrigin, ShardRecord, ShardState, ShardStore, ShardWriter};
 pub use storage::{Fault, Storage};
+pub use sweep_shard::{SweepShard, SweepShardRecord};
 pub use table::{ROW_GROUP_ROWS, Row, TableReader, TableWriter, WrittenTable, read_table, write_table};
+pub use unit::UnitId;

@@ -23,6 +23,9 @@ pub struct Manifest {
     pub glassbox_version: String,
     /// Instruction set that the numbers are computed with, such as `x86-64-v4`.
     pub instruction_set: String,
+    /// Instruction sets of other processors whose trials were merged in; empty unless a person allowed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_instruction_sets: Vec<String>,
     /// The config with every default filled in: everything in it that could change a result.
     pub config: Value,
     /// Settings that change no result, such as the number of threads or the memory budget; a resumed run may have others.
@@ -111,6 +114,7 @@ impl Manifest {
             format: MANIFEST_FORMAT,
             glassbox_version: glassbox_version.to_string(),
             instruction_set: instruction_set.to_string(),
+            other_instruction_sets: Vec::new(),
             config,
             execution: Value::Null,
             hashes: BTreeMap::new(),

@@ -1,21 +1,22 @@
 //! The folder of a run: who may write into it, where its files lie, and which stages are done.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Seek, Write};
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::atomic::sync_folder;
 use crate::hash::file_mismatch;
+use crate::lock::{Doing, LOCK_FILE, Lock};
 use crate::{
-    AtomicFile, FinalFile, Manifest, Row, StageStatus, Storage, StoreError, TEMPORARY_PREFIX, WrittenTable,
-    read_table, remove_temporaries, write_bytes, write_json, write_table,
+    AtomicFile, FinalFile, Manifest, Row, StageStatus, Storage, StoreError, SweepShard, SweepShardRecord,
+    TEMPORARY_PREFIX, TableWriter, WrittenTable, read_table, remove_temporaries, write_bytes, write_json,
+    write_table,
 };
 
 /// Name of the manifest in a run directory.
 pub const MANIFEST_FILE: &str = "manifest.json";
-const LOCK_FILE: &str = ".lock";
 
 /// Where the files of a run lie. Reading needs no more than this; writing needs a [`RunDirectory`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,8 @@ impl RunPaths {
         plan: "plan.parquet";
         /// The selected features.
         selection: "selection.parquet";
+        /// Folder of the records of a sweep's shards, if several processes do it.
+        shards: "shards";
         /// Folder of the trials' shards.
         trials: "trials";
         /// Folder of the recorded features' shards.
@@ -139,14 +142,16 @@ impl RunPaths {
     }
 }
 
-/// A run directory that this process alone writes into.
+/// A run directory that this process writes into: alone, or as one shard of a sweep among others.
 #[derive(Debug)]
 pub struct RunDirectory {
     paths: RunPaths,
     manifest: Manifest,
     storage: Storage,
-    /// The operating system gives the lock back when the file is closed, also after a kill.
-    _lock: File,
+    lock: Lock,
+    shared: bool,
+    /// The lock of this process's shard, if it does one.
+    _shard: Option<Lock>,
 }
 
 impl RunDirectory {
@@ -163,43 +168,133 @@ impl RunDirectory {
         manifest: Manifest,
         resume: bool,
     ) -> Result<Self, StoreError> {
-        let paths = RunPaths::new(root);
-        let failed = |cause| StoreError::from_write(root, cause);
-        // Before the folder is touched: a refused folder must stay as it is.
-        refuse_other_content(root)?;
-        fs::create_dir_all(root).map_err(failed)?;
-        let lock = lock(root)?;
+        make_folder(root)?;
+        let lock = Lock::exclusive(root, LOCK_FILE, Doing::Running)?;
         remove_temporaries(root)?;
-        if paths.manifest().exists() {
-            if !resume {
-                return Err(StoreError::RunExists {
-                    path: root.to_path_buf(),
-                });
-            }
+        if RunPaths::new(root).manifest().exists() && !resume {
+            return Err(StoreError::RunExists {
+                path: root.to_path_buf(),
+            });
+        }
+        Self::begin(storage, root, manifest, lock, None)
+    }
+
+    /// Begins or continues a run as one of several processes, each of which does one shard of its sweep. As long as no other
+    /// process is at work this one holds the run alone, so that it can plan, until [`RunDirectory::share`]; once `is_planned`
+    /// says of the manifest that the plan is there, others may be at work already. Without `resume` the shard must not have been
+    /// begun here.
+    ///
+    /// # Errors
+    /// [`StoreError::Planning`] while another process plans: try again. [`StoreError::Locked`] if another process does this
+    /// shard, or runs all stages. [`StoreError::RunExists`], [`StoreError::ShardCount`], else as [`RunDirectory::create`].
+    pub fn join(
+        storage: &Storage,
+        root: &Path,
+        manifest: Manifest,
+        shard: SweepShard,
+        resume: bool,
+        is_planned: impl Fn(&Manifest) -> bool,
+    ) -> Result<Self, StoreError> {
+        make_folder(root)?;
+        let own = Lock::exclusive(root, &shard.lock_name(), Doing::Running)?;
+        let paths = RunPaths::new(root);
+        let (lock, shared) = match Lock::exclusive(root, LOCK_FILE, Doing::Planning) {
+            Ok(lock) => (lock, false),
+            // Others share it, or one holds it alone.
+            Err(StoreError::Locked { .. }) => (Lock::shared(root, LOCK_FILE)?, true),
+            Err(error) => return Err(error),
+        };
+        if !shared {
+            remove_temporaries(root)?;
+        }
+        let records = SweepShardRecord::read_all(&paths.shards())?;
+        if let Some(other) = records
+            .iter()
+            .find(|record| record.shard.count() != shard.count())
+        {
+            return Err(StoreError::ShardCount {
+                path: root.to_path_buf(),
+                stored: other.shard.count(),
+                requested: shard.count(),
+            });
+        }
+        let is_begun = records.iter().any(|record| record.shard == shard);
+        if !resume && paths.manifest().exists() && (is_begun || records.is_empty()) {
+            return Err(StoreError::RunExists {
+                path: root.to_path_buf(),
+            });
+        }
+        let instruction_set = manifest.instruction_set.clone();
+        let run = if shared {
             let stored = Manifest::read(&paths.manifest())?;
             stored.ensure_compatible(&manifest, root)?;
-            let mut run = Self {
+            if !is_planned(&stored) {
+                let holder = "which holds it together with others".to_string();
+                let path = root.to_path_buf();
+                return Err(StoreError::Planning { path, holder });
+            }
+            Self {
                 paths,
                 manifest: stored,
                 storage: storage.clone(),
-                _lock: lock,
-            };
-            run.update(|stored| {
-                stored.execution = manifest.execution;
-                stored.plan_hash = stored.plan_hash.or(manifest.plan_hash);
-                Ok(())
-            })?;
-            return Ok(run);
+                lock,
+                shared,
+                _shard: Some(own),
+            }
+        } else {
+            Self::begin(storage, root, manifest, lock, Some(own))?
+        };
+        if !is_begun {
+            let record = SweepShardRecord::begun(shard, &instruction_set);
+            record.write(storage, &run.paths.shards())?;
         }
+        Ok(run)
+    }
+
+    /// Lets the processes of other shards in. From now on the manifest cannot be changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] if another process took the run meanwhile, and those of a failed write.
+    pub fn share(&mut self) -> Result<(), StoreError> {
+        if !self.shared {
+            self.lock.share()?;
+            self.shared = true;
+        }
+        Ok(())
+    }
+
+    /// The run under a lock: continued if its manifest is there and compatible, else begun.
+    fn begin(
+        storage: &Storage,
+        root: &Path,
+        manifest: Manifest,
+        lock: Lock,
+        shard: Option<Lock>,
+    ) -> Result<Self, StoreError> {
+        let paths = RunPaths::new(root);
+        let stored = if paths.manifest().exists() {
+            let stored = Manifest::read(&paths.manifest())?;
+            stored.ensure_compatible(&manifest, root)?;
+            Some(stored)
+        } else {
+            None
+        };
+        let is_new = stored.is_none();
         let mut run = Self {
             paths,
-            manifest,
+            manifest: stored.unwrap_or_else(|| manifest.clone()),
             storage: storage.clone(),
-            _lock: lock,
+            lock,
+            shared: false,
+            _shard: shard,
         };
-        run.update(|_| Ok(()))?;
-        if let Some(parent) = root.parent().filter(|parent| parent.is_dir()) {
-            sync_folder(parent).map_err(failed)?;
+        run.update(|stored| {
+            stored.execution = manifest.execution;
+            stored.plan_hash = stored.plan_hash.or(manifest.plan_hash);
+            Ok(())
+        })?;
+        if let Some(parent) = root.parent().filter(|parent| is_new && parent.is_dir()) {
+            sync_folder(parent).map_err(|cause| StoreError::from_write(root, cause))?;
         }
         Ok(run)
     }
@@ -211,7 +306,7 @@ impl RunDirectory {
     /// [`Manifest::read`].
     pub fn open(storage: &Storage, root: &Path) -> Result<Self, StoreError> {
         let paths = RunPaths::of_existing(root)?;
-        let lock = lock(root)?;
+        let lock = Lock::exclusive(root, LOCK_FILE, Doing::Running)?;
         remove_temporaries(root)?;
         let manifest = Manifest::read(&paths.manifest())?;
         let mut probe = AtomicFile::create(storage, &root.join("probe"))?;
@@ -223,7 +318,9 @@ impl RunDirectory {
             paths,
             manifest,
             storage: storage.clone(),
-            _lock: lock,
+            lock,
+            shared: false,
+            _shard: None,
         })
     }
 
@@ -245,11 +342,16 @@ impl RunDirectory {
     /// Changes the manifest and writes it. If the change or the writing fails, the manifest stays as it was, in memory and on disk.
     ///
     /// # Errors
-    /// Those of `change` and of [`Manifest::write`].
+    /// [`StoreError::Shared`], and those of `change` and of [`Manifest::write`].
     pub fn update(
         &mut self,
         change: impl FnOnce(&mut Manifest) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        if self.shared {
+            return Err(StoreError::Shared {
+                path: self.paths.root.clone(),
+            });
+        }
         let mut manifest = self.manifest.clone();
         change(&mut manifest)?;
         manifest.write(&self.storage, &self.paths.manifest())?;
@@ -332,6 +434,25 @@ impl RunDirectory {
         Ok(table)
     }
 
+    /// As [`RunDirectory::write_table`], row by row: memory does not grow with their number.
+    ///
+    /// # Errors
+    /// As [`RunDirectory::write_table`].
+    pub fn write_table_of<R: Row>(
+        &mut self,
+        stage: &str,
+        path: &Path,
+        rows: impl IntoIterator<Item = R>,
+    ) -> Result<WrittenTable, StoreError> {
+        let mut writer = TableWriter::create(&self.storage, path)?;
+        for row in rows {
+            writer.push(row)?;
+        }
+        let table = writer.finish()?;
+        self.record_table(stage, &table)?;
+        Ok(table)
+    }
+
     /// Writes a JSON file of a stage and records it in the manifest.
     ///
     /// # Errors
@@ -380,6 +501,12 @@ impl RunDirectory {
     }
 }
 
+/// Makes the folder of a run if needed; a refused folder stays as it is.
+fn make_folder(root: &Path) -> Result<(), StoreError> {
+    refuse_other_content(root)?;
+    fs::create_dir_all(root).map_err(|cause| StoreError::from_write(root, cause))
+}
+
 /// Refuses a folder that holds something other than a run, or the remains of one that was killed at its beginning.
 fn refuse_other_content(root: &Path) -> Result<(), StoreError> {
     let unreadable = |cause| StoreError::Io {
@@ -401,7 +528,7 @@ fn refuse_other_content(root: &Path) -> Result<(), StoreError> {
                 .into_owned(),
         );
     }
-    names.retain(|name| name != LOCK_FILE && !name.starts_with(TEMPORARY_PREFIX));
+    names.retain(|name| !name.starts_with(LOCK_FILE) && !name.starts_with(TEMPORARY_PREFIX));
     if names.is_empty() || names.iter().any(|name| name == MANIFEST_FILE) {
         return Ok(());
     }
@@ -411,43 +538,4 @@ fn refuse_other_content(root: &Path) -> Result<(), StoreError> {
         path: root.to_path_buf(),
         entries: names,
     })
-}
-
-/// Takes the lock of a run directory. The file stays when the run ends; only the operating system's lock on it counts.
-fn lock(root: &Path) -> Result<File, StoreError> {
-    let path = root.join(LOCK_FILE);
-    let failed = |cause| StoreError::from_write(&path, cause);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let text = fs::read_to_string(&path).unwrap_or_default();
-            let holder = if text.trim().is_empty() {
-                "of unknown number".to_string()
-            } else {
-                text.trim().to_string()
-            };
-            return Err(StoreError::Locked {
-                path: root.to_path_buf(),
-                holder,
-            });
-        }
-        Err(TryLockError::Error(cause)) => {
-            return Err(StoreError::Io {
-                action: "lock (does this file system support locks?)",
-                path,
-                cause,
-            });
-        }
-    }
-    file.set_len(0).map_err(failed)?;
-    file.rewind().map_err(failed)?;
-    writeln!(file, "process {}", std::process::id()).map_err(failed)?;
-    Ok(file)
 }

@@ -5,7 +5,6 @@
 //! simply not been done.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -14,45 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic::sync_folder;
 use crate::hash::file_mismatch;
-use crate::{Checksum, Row, Storage, StoreError, TableWriter, read_table, write_json};
-
-/// The name of a unit of work.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct UnitId(String);
-
-impl UnitId {
-    /// A unit of this name: 1 to 100 of a-z, 0-9, `-` and `_`. (No capitals: some file systems do not tell them apart.)
-    ///
-    /// # Errors
-    /// [`StoreError::BadUnit`].
-    pub fn new(name: &str) -> Result<Self, StoreError> {
-        let fits =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
-        if name.is_empty() || name.len() > 100 || !name.bytes().all(fits) {
-            return Err(StoreError::BadUnit {
-                name: name.to_string(),
-            });
-        }
-        Ok(Self(name.to_string()))
-    }
-
-    /// The unit of this number, named so that the order of names is the order of numbers (up to ten million units).
-    pub fn numbered(number: u64) -> Self {
-        Self(format!("unit-{number:07}"))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for UnitId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
+use crate::{Checksum, Row, Storage, StoreError, TableWriter, UnitId, assemble, read_table, write_json};
 
 /// Where results come from. Shards that differ in any of this are never mixed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +29,7 @@ pub struct ShardOrigin {
 
 impl ShardOrigin {
     /// The first property that differs: its name, the value here, and the value there.
-    fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+    pub(crate) fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
         [
             (
                 "plan hash",
@@ -140,6 +101,8 @@ pub struct ShardStore<R: Row> {
     storage: Storage,
     folder: PathBuf,
     origin: ShardOrigin,
+    /// Further instruction sets whose shards are accepted.
+    also: Vec<String>,
     states: BTreeMap<UnitId, ShardState>,
     row: PhantomData<fn() -> R>,
 }
@@ -150,6 +113,19 @@ impl<R: Row> ShardStore<R> {
     /// # Errors
     /// [`StoreError::Unwritable`] and [`StoreError::Io`]. A damaged shard is no error here: see [`ShardStore::damaged`].
     pub fn open(storage: &Storage, folder: &Path, origin: ShardOrigin) -> Result<Self, StoreError> {
+        Self::open_accepting(storage, folder, origin, &[])
+    }
+
+    /// As [`ShardStore::open`]; shards that were computed with one of `instruction_sets` count as this run's own too.
+    ///
+    /// # Errors
+    /// As [`ShardStore::open`].
+    pub fn open_accepting(
+        storage: &Storage,
+        folder: &Path,
+        origin: ShardOrigin,
+        instruction_sets: &[String],
+    ) -> Result<Self, StoreError> {
         if !folder.is_dir() {
             let failed = |cause| StoreError::from_write(folder, cause);
             fs::create_dir_all(folder).map_err(failed)?;
@@ -165,6 +141,7 @@ impl<R: Row> ShardStore<R> {
             storage: storage.clone(),
             folder: folder.to_path_buf(),
             origin,
+            also: instruction_sets.to_vec(),
             states: BTreeMap::new(),
             row: PhantomData,
         };
@@ -175,6 +152,15 @@ impl<R: Row> ShardStore<R> {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where the shards written here come from.
+    pub fn origin(&self) -> &ShardOrigin {
+        &self.origin
+    }
+
+    pub(crate) fn states(&self) -> &BTreeMap<UnitId, ShardState> {
+        &self.states
     }
 
     /// The state of a unit, as of the opening, the last [`ShardStore::verify`], or its completion.
@@ -213,6 +199,10 @@ impl<R: Row> ShardStore<R> {
             .map(|(unit, state)| {
                 let state = match state {
                     ShardState::Complete(record) => match self.origin.difference(&record.origin) {
+                        // The instruction set is looked at last: nothing else differs.
+                        Some(("instruction set", _, found)) if self.also.contains(&found) => {
+                            ShardState::Complete(record)
+                        }
                         Some((key, expected, found)) => ShardState::Foreign { key, expected, found },
                         None => ShardState::Complete(record),
                     },
@@ -321,141 +311,7 @@ impl<R: Row> ShardWriter<R> {
     }
 }
 
-/// The rows of a plan from one folder of shards, or from several that shared the work: one item per unit, in the order of the plan.
-/// Each file is checked once more when its turn comes.
-///
-/// # Errors
-/// Before the first row: [`StoreError::Duplicate`] (a unit twice in the plan or in two folders), [`StoreError::MixedOrigin`],
-/// [`StoreError::Damaged`], [`StoreError::NotInPlan`], [`StoreError::Gap`]. Items: [`StoreError::Damaged`] and those of
-/// [`read_table`].
-pub fn assemble<R: Row>(
-    stores: &[&ShardStore<R>],
-    plan: &[UnitId],
-) -> Result<impl Iterator<Item = Result<Vec<R>, StoreError>> + use<R>, StoreError> {
-    let mut places: BTreeMap<&UnitId, Option<(PathBuf, &ShardRecord)>> = BTreeMap::new();
-    for unit in plan {
-        if places.insert(unit, None).is_some() {
-            let place = || "the plan".to_string();
-            return Err(StoreError::Duplicate {
-                unit: unit.to_string(),
-                first: place(),
-                second: place(),
-            });
-        }
-    }
-    for store in stores {
-        let path = |unit| shard_path(&store.folder, unit);
-        if let Some((key, expected, found)) = stores
-            .first()
-            .and_then(|first| first.origin.difference(&store.origin))
-        {
-            return Err(StoreError::MixedOrigin {
-                path: store.folder.clone(),
-                key,
-                expected,
-                found,
-            });
-        }
-        let mut surplus = Vec::new();
-        for (unit, state) in &store.states {
-            match state {
-                ShardState::Missing => continue,
-                ShardState::Damaged { reason } => return Err(store.damage(unit, reason)),
-                ShardState::Foreign { key, expected, found } => {
-                    let (expected, found) = (expected.clone(), found.clone());
-                    return Err(StoreError::MixedOrigin {
-                        path: path(unit),
-                        key,
-                        expected,
-                        found,
-                    });
-                }
-                ShardState::Complete(record) => match places.get_mut(unit) {
-                    None => surplus.push(unit.to_string()),
-                    Some(Some((first, _))) => {
-                        let (first, second) = (first.display().to_string(), path(unit).display().to_string());
-                        return Err(StoreError::Duplicate {
-                            unit: unit.to_string(),
-                            first,
-                            second,
-                        });
-                    }
-                    Some(place) => *place = Some((path(unit), record)),
-                },
-            }
-        }
-        if !surplus.is_empty() {
-            surplus.truncate(5);
-            return Err(StoreError::NotInPlan {
-                folder: store.folder.clone(),
-                units: surplus,
-            });
-        }
-    }
-    let mut shards = Vec::with_capacity(plan.len());
-    let mut missing = Vec::new();
-    for unit in plan {
-        match places.remove(unit).flatten() {
-            Some((path, record)) => shards.push((path, record.clone())),
-            None => missing.push(unit.to_string()),
-        }
-    }
-    if !missing.is_empty() {
-        let folder = stores
-            .first()
-            .map_or_else(PathBuf::new, |store| store.folder.clone());
-        let first = missing.iter().take(5).cloned().collect();
-        return Err(StoreError::Gap {
-            folder,
-            missing: missing.len(),
-            planned: plan.len(),
-            first,
-        });
-    }
-    Ok(shards
-        .into_iter()
-        .map(|(path, record)| read_shard(&path, &record)))
-}
-
-/// All rows of the completed shards in a folder, in the order of the units' names. Unlike [`assemble`] it does not know the plan, so a
-/// unit that was never done goes unnoticed: for looking at results, not for making them.
-///
-/// # Errors
-/// [`StoreError::Damaged`], [`StoreError::MixedOrigin`], and those of [`read_table`].
-pub fn read_table_dir<R: Row>(folder: &Path) -> Result<Vec<R>, StoreError> {
-    let mut rows = Vec::new();
-    let mut origin: Option<ShardOrigin> = None;
-    for (unit, state) in scan::<R>(folder)? {
-        let path = shard_path(folder, &unit);
-        match state {
-            ShardState::Complete(record) => {
-                let first = origin.get_or_insert_with(|| record.origin.clone());
-                if let Some((key, expected, found)) = first.difference(&record.origin) {
-                    return Err(StoreError::MixedOrigin {
-                        path,
-                        key,
-                        expected,
-                        found,
-                    });
-                }
-                rows.extend(read_shard::<R>(&path, &record)?);
-            }
-            ShardState::Damaged { reason } => return Err(StoreError::Damaged { path, reason }),
-            ShardState::Foreign { key, expected, found } => {
-                return Err(StoreError::MixedOrigin {
-                    path,
-                    key,
-                    expected,
-                    found,
-                });
-            }
-            ShardState::Missing => {}
-        }
-    }
-    Ok(rows)
-}
-
-fn read_shard<R: Row>(path: &Path, record: &ShardRecord) -> Result<Vec<R>, StoreError> {
+pub(crate) fn read_shard<R: Row>(path: &Path, record: &ShardRecord) -> Result<Vec<R>, StoreError> {
     let damaged = |reason| StoreError::Damaged {
         path: path.to_path_buf(),
         reason,
@@ -475,7 +331,7 @@ fn read_shard<R: Row>(path: &Path, record: &ShardRecord) -> Result<Vec<R>, Store
 }
 
 /// The states of all units that have a record in the folder.
-fn scan<R: Row>(folder: &Path) -> Result<BTreeMap<UnitId, ShardState>, StoreError> {
+pub(crate) fn scan<R: Row>(folder: &Path) -> Result<BTreeMap<UnitId, ShardState>, StoreError> {
     let unreadable = |cause| StoreError::Io {
         action: "read the folder",
         path: folder.to_path_buf(),
@@ -531,7 +387,7 @@ fn check<R: Row>(folder: &Path, unit: &UnitId, record_path: &Path) -> Result<Sha
     }
 }
 
-fn shard_path(folder: &Path, unit: &UnitId) -> PathBuf {
+pub(crate) fn shard_path(folder: &Path, unit: &UnitId) -> PathBuf {
     folder.join(format!("{unit}.parquet"))
 }
 

@@ -15,9 +15,7 @@ use glassbox_experiment::causal::causal_rows;
 use glassbox_experiment::chains::chain_rows;
 use glassbox_experiment::edges::{SourceFeature, SourceRole};
 use glassbox_experiment::outcome::Parser;
-use glassbox_experiment::plan::{
-    ControlFeature, SelectedFeature, draw_controls, plan_trials, selected_features,
-};
+use glassbox_experiment::plan::{ControlFeature, Plan, SelectedFeature, draw_controls, selected_features};
 use glassbox_experiment::prompts::Prompt;
 use glassbox_experiment::tables::{
     CheckRow, PathwayRow, PlanRow, PromptRow, SelectionRow, TrialRow, VerdictRow,
@@ -473,7 +471,9 @@ pub fn write_run(root: &Path, size: Size, until: Until) {
         Ok(1.0)
     })
     .unwrap();
-    let plan = plan_trials(&prompts, &features, &controls, size.trials, 256);
+    let plan: Vec<PlanRow> = Plan::new(&prompts, &features, &controls, size.trials, 256)
+        .rows()
+        .collect();
     let parser = scenario.compiled_parser().unwrap();
     let world = World {
         size,
