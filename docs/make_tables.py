@@ -34,6 +34,7 @@ PLACES = {
     "pathways": ("pathways.parquet", "pathways"),
     "chains": ("chains.parquet", "pathways"),
     "words": ("words.parquet", "words"),
+    "patches": ("the file that `glassbox patch --out` names; no run directory", "none"),
 }
 
 TYPES = {

@@ -60,6 +60,16 @@ pub enum ExperimentError {
         /// Valid names.
         valid: Vec<String>,
     },
+    /// A continuation that has no tokens of its own.
+    #[error("the continuation {continuation:?} cannot follow {context:?}: {what}")]
+    Continuation {
+        /// The end of the text before it.
+        context: String,
+        /// The continuation.
+        continuation: String,
+        /// Why, and what to do.
+        what: String,
+    },
     /// The data can't carry the analysis.
     #[error("{stage}: {what}")]
     Data {

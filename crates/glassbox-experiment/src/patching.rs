@@ -325,11 +325,9 @@ impl<'m, B: Backend> CorruptedRun<'m, B> {
             let values = recorded(clean, site.at(l as u32))?;
             let (layer, replaced) = match site {
                 PatchSite::ResidPre => (l, values.to_vec()),
-                PatchSite::ResidMid => (l + 1, self.through_mlp(workspace, l, Site::ResidMid, values)?),
-                PatchSite::AttentionOut => {
-                    (l + 1, self.through_mlp(workspace, l, Site::AttentionOut, values)?)
+                PatchSite::ResidMid | PatchSite::AttentionOut | PatchSite::MlpOut => {
+                    (l + 1, self.through_mlp(workspace, l, site.at(l as u32), values)?)
                 }
-                PatchSite::MlpOut => (l + 1, self.through_mlp(workspace, l, Site::MlpOut, values)?),
             };
             for (position, (value, before)) in replaced
                 .chunks_exact(width)

@@ -442,3 +442,29 @@ table! {
         pub change: String,
     }
 }
+
+table! {
+    /// One cell of activation patching: a metric of the last position's logits in the corrupted run, after one activation of
+    /// the clean run has been put in.
+    pub struct PatchRow: "patches", version 1 {
+        /// What is patched: `resid_pre`, `resid_mid`, `attn_out` or `mlp_out`.
+        pub site: String,
+        /// Block index.
+        pub layer: u32,
+        /// Position, counted from the first token (the beginning-of-sequence token included).
+        pub position: u32,
+        /// Token of the clean prompt there.
+        pub clean_token: u32,
+        /// Token of the corrupted prompt there.
+        pub corrupted_token: u32,
+        /// The metric, as it was asked for.
+        pub metric: String,
+        /// The metric after the patch.
+        pub value: f64,
+        /// Value minus the metric of the corrupted run.
+        pub effect: f64,
+        /// Effect over the difference between the clean and the corrupted run's metric: 1 brings the clean metric back; missing where
+        /// the two do not differ.
+        pub recovered: Option<f64>,
+    }
+}

@@ -58,6 +58,12 @@ pub enum Verb {
         after_help = "Example: glassbox encode --dictionary DIR --input x.safetensors --out features.safetensors"
     )]
     Encode(EncodeArguments),
+    /// Patch activations of a clean run into a corrupted run, at every layer and position.
+    #[command(
+        after_help = "Example: glassbox patch DIR --clean 'When Mary and John went home, John gave it to' --corrupted 'When \
+                            Mary and John went home, Mary gave it to' --metric 'logit_difference \" Mary\" \" John\"' --out patch.parquet"
+    )]
+    Patch(PatchArguments),
     /// Write the HTML report of a run again.
     #[command(after_help = "Example: glassbox report runs/first")]
     Report(ReportArguments),
@@ -196,6 +202,46 @@ pub struct EncodeArguments {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Print figures as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `patch`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("clean_input").required(true).args(["clean", "clean_tokens"]))]
+#[command(group = clap::ArgGroup::new("corrupted_input").required(true).args(["corrupted", "corrupted_tokens"]))]
+pub struct PatchArguments {
+    /// Model folder, or hub id in the local Hugging Face cache.
+    #[arg(value_name = "DIR|ID")]
+    pub model: String,
+    /// The prompt whose activations are put in.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub clean: Option<String>,
+    /// The prompt that they are put into; as many tokens as the clean one.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub corrupted: Option<String>,
+    /// Token ids instead of the clean text, taken as they are.
+    #[arg(long, value_delimiter = ',', value_name = "ID,ID,…")]
+    pub clean_tokens: Option<Vec<u32>>,
+    /// Token ids instead of the corrupted text, taken as they are.
+    #[arg(long, value_delimiter = ',', value_name = "ID,ID,…")]
+    pub corrupted_tokens: Option<Vec<u32>>,
+    /// What is read from the logits of the last position: logit A, logit_difference A B or log_probability A. A token is
+    /// its text as it follows the prompts, in quotation marks where it holds a space, or its id as #123.
+    #[arg(long, value_name = "METRIC")]
+    pub metric: String,
+    /// What is patched: resid_pre, resid_mid, attn_out, mlp_out; several separated by commas.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "SITE,…",
+        default_value = "resid_pre"
+    )]
+    pub sites: Vec<String>,
+    /// Parquet file to write, one row per cell.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print the cells as JSON.
     #[arg(long)]
     pub json: bool,
 }

@@ -4,6 +4,7 @@ mod demo;
 mod encode;
 mod generate;
 mod inspect;
+mod patch;
 mod report;
 mod run;
 mod trace;
@@ -23,6 +24,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, CliError> {
         Verb::Generate(verb) => generate::generate(verb),
         Verb::Trace(verb) => trace::trace(verb),
         Verb::Encode(verb) => encode::encode(verb),
+        Verb::Patch(verb) => patch::patch(verb, arguments.quiet),
         Verb::Report(verb) => report::report(verb),
     }
 }
