@@ -1,5 +1,7 @@
-//! Chores of the project; `cargo xtask demo-model` makes everything in `assets/demo`.
+//! Chores of the project; `cargo xtask demo-model` makes everything in `assets/demo`, `cargo xtask bench-peers` measures
+//! glassbox against the programs that researchers use today.
 
+mod bench_peers;
 mod checkpoint;
 mod corpus;
 mod demo_model;
@@ -51,6 +53,10 @@ enum Chore {
         #[arg(long, conflicts_with = "only")]
         evaluate: bool,
     },
+    /// Measure the same work here and in PyTorch, transformers and TransformerLens, in one go.
+    ///
+    /// Example: cargo xtask bench-peers --work decode_1 --json
+    BenchPeers(bench_peers::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -69,5 +75,6 @@ fn main() -> anyhow::Result<()> {
             };
             demo_model::run(&DemoRecipe::default(), &out, &stages)
         }
+        Chore::BenchPeers(arguments) => bench_peers::run(&arguments),
     }
 }
