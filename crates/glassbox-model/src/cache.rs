@@ -1,8 +1,10 @@
 //! Keys and values of the positions that a pass has seen.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use glassbox_kernels::Backend;
+use glassbox_kernels::backend::SharedKeys;
 
 use crate::config::ModelConfig;
 use crate::forward_error::ForwardError;
@@ -20,6 +22,18 @@ pub(crate) struct LayerSlots<'a, B: Backend> {
     pub(crate) value: &'a mut B::Buffer,
     /// Slots per batch row.
     pub(crate) capacity: usize,
+    /// What the rows see before their own slots.
+    pub(crate) shared: Option<SharedKeys<'a, B::Buffer>>,
+}
+
+/// The slots of prompts that the rows of a cache continue.
+#[derive(Debug)]
+struct SharedSlots<B: Backend> {
+    prompts: Arc<KvCache<B>>,
+    /// Slots that are seen: all but the last, which each row has of its own.
+    end: usize,
+    /// Prompt of each row.
+    prompt: Vec<u32>,
 }
 
 /// Keys and values of every block for a batch whose rows all hold the same number of slots.
@@ -37,6 +51,7 @@ pub struct KvCache<B: Backend> {
     /// Blocks whose slots are all filled. A pass that starts late or stops early leaves the others out.
     complete: Range<usize>,
     layers: Vec<LayerCache<B>>,
+    shared: Option<SharedSlots<B>>,
 }
 
 impl<B: Backend> KvCache<B> {
@@ -58,7 +73,130 @@ impl<B: Backend> KvCache<B> {
                     value: zeros(),
                 })
                 .collect(),
+            shared: None,
         }
+    }
+
+    /// An empty cache with room for `rows` rows of `capacity` slots that will continue prompts of `prompts`, which holds
+    /// whole prompts: a row sees all slots of its prompt but the last. It has no rows yet, see [`KvCache::admit`].
+    pub(crate) fn continuing(
+        backend: &B,
+        config: &ModelConfig,
+        prompts: Arc<Self>,
+        rows: usize,
+        capacity: usize,
+    ) -> Self {
+        let mut cache = Self::new(backend, config, rows, capacity);
+        cache.first_key.clear();
+        cache.shared = Some(SharedSlots {
+            end: prompts.filled.saturating_sub(1),
+            prompts,
+            prompt: Vec::new(),
+        });
+        cache
+    }
+
+    /// Adds rows that continue these prompts. Their own slots begin with the next that is filled.
+    ///
+    /// # Errors
+    /// [`ForwardError::Kernel`] if the backend refuses.
+    pub(crate) fn admit(&mut self, prompts: &[u32]) -> Result<(), ForwardError> {
+        let rows = self.batch() + prompts.len();
+        let needed = rows * self.capacity * self.width;
+        for layer in &mut self.layers {
+            for buffer in [&mut layer.key, &mut layer.value] {
+                let held = self.backend.len(buffer);
+                if held < needed {
+                    let mut larger = self.backend.zeros(needed);
+                    self.backend.copy(buffer, held, &mut larger)?;
+                    *buffer = larger;
+                }
+            }
+        }
+        self.first_key.resize(rows, self.filled as u32);
+        if let Some(shared) = &mut self.shared {
+            shared.prompt.extend_from_slice(prompts);
+        }
+        Ok(())
+    }
+
+    /// Gives rows, which have no slots of their own yet, their prompt's last position in the next slot: in all blocks
+    /// before `blocks[i]` for row `first_row + i`. The pass that fills this slot computes the other blocks only.
+    ///
+    /// # Errors
+    /// [`ForwardError::Kernel`] if the backend refuses.
+    pub(crate) fn take_last_of_prompt(
+        &mut self,
+        first_row: usize,
+        blocks: &[u32],
+    ) -> Result<(), ForwardError> {
+        self.reserve(self.filled + 1)?;
+        let Some(shared) = &self.shared else {
+            return Ok(());
+        };
+        let mut moved = self.backend.zeros(blocks.len() * self.width);
+        for (l, layer) in self.layers.iter_mut().enumerate() {
+            let (mut from, mut to) = (Vec::new(), Vec::new());
+            for (row, _) in (first_row..)
+                .zip(blocks)
+                .filter(|(_, block)| **block as usize > l)
+            {
+                from.push(shared.prompt[row] * shared.prompts.capacity as u32 + shared.end as u32);
+                to.push((row * self.capacity + self.filled) as u32);
+            }
+            if from.is_empty() {
+                break;
+            }
+            let prompts = &shared.prompts.layers[l];
+            for (source, buffer) in [(&prompts.key, &mut layer.key), (&prompts.value, &mut layer.value)] {
+                self.backend.gather_rows(source, self.width, &from, &mut moved)?;
+                self.backend.scatter_rows(&moved, self.width, &to, buffer)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves all rows to the front where slots that no row sees any more are a quarter of all and room is needed for the
+    /// next slot.
+    ///
+    /// # Errors
+    /// [`ForwardError::Kernel`] if the backend refuses.
+    pub(crate) fn reuse_slots(&mut self) -> Result<(), ForwardError> {
+        let filled = self.filled as u32;
+        let unseen = self.first_key.iter().copied().min().unwrap_or(filled) as usize;
+        if self.filled < self.capacity || unseen * 4 < self.capacity {
+            return Ok(());
+        }
+        let rows = self.batch();
+        let slots = |first: usize, end: usize| -> Vec<u32> {
+            (0..rows)
+                .flat_map(|row| row * self.capacity + first..row * self.capacity + end)
+                .map(|slot| slot as u32)
+                .collect()
+        };
+        let (from, to) = (slots(unseen, self.filled), slots(0, self.filled - unseen));
+        let mut moved = self.backend.zeros(from.len() * self.width);
+        for layer in &mut self.layers {
+            for buffer in [&mut layer.key, &mut layer.value] {
+                self.backend.gather_rows(buffer, self.width, &from, &mut moved)?;
+                self.backend.scatter_rows(&moved, self.width, &to, buffer)?;
+            }
+        }
+        self.filled -= unseen;
+        for first in &mut self.first_key {
+            *first -= unseen as u32;
+        }
+        Ok(())
+    }
+
+    /// Slot of each row's position 0 where rows continue prompts; negative, since the prompts' slots are not counted.
+    pub(crate) fn origin(&self) -> Option<Vec<i64>> {
+        let shared = self.shared.as_ref()?;
+        let origin = |(&first, &prompt): (&u32, &u32)| {
+            let before = shared.end as i64 - i64::from(shared.prompts.first_key[prompt as usize]);
+            i64::from(first) - before
+        };
+        Some(self.first_key.iter().zip(&shared.prompt).map(origin).collect())
     }
 
     /// Rows of the batch.
@@ -96,10 +234,22 @@ impl<B: Backend> KvCache<B> {
 
     pub(crate) fn layer_mut(&mut self, layer: usize) -> Option<LayerSlots<'_, B>> {
         let LayerCache { key, value } = self.layers.get_mut(layer)?;
+        let shared = self.shared.as_ref().and_then(|shared| {
+            let of_layer = shared.prompts.layers.get(layer)?;
+            Some(SharedKeys {
+                key: &of_layer.key,
+                value: &of_layer.value,
+                capacity: shared.prompts.capacity,
+                prompt: &shared.prompt,
+                first: &shared.prompts.first_key,
+                end: shared.end,
+            })
+        });
         Some(LayerSlots {
             key,
             value,
             capacity: self.capacity,
+            shared,
         })
     }
 
@@ -193,6 +343,11 @@ impl<B: Backend> KvCache<B> {
             first_key: rows.iter().map(|&row| self.first_key[row as usize]).collect(),
             complete: self.complete.start.max(layers.start)..self.complete.end.min(layers.end),
             layers: forked,
+            shared: self.shared.as_ref().map(|shared| SharedSlots {
+                prompts: Arc::clone(&shared.prompts),
+                end: shared.end,
+                prompt: rows.iter().map(|&row| shared.prompt[row as usize]).collect(),
+            }),
         })
     }
 
@@ -221,7 +376,11 @@ impl<B: Backend> KvCache<B> {
                 }
             }
         }
-        self.first_key = rows.iter().map(|&row| self.first_key[row as usize]).collect();
+        let kept = |of_rows: &[u32]| rows.iter().map(|&row| of_rows[row as usize]).collect();
+        self.first_key = kept(&self.first_key);
+        if let Some(shared) = &mut self.shared {
+            shared.prompt = kept(&shared.prompt);
+        }
         Ok(())
     }
 

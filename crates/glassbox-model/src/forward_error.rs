@@ -163,6 +163,15 @@ pub enum ForwardError {
         /// The value.
         value: f32,
     },
+    /// Scores of rows that share the keys of a prompt are not laid out in one piece.
+    #[error(
+        "`blocks.{layer}.attn.hook_attn_scores` and `hook_pattern` can't be had from rows that share a prompt's keys; \
+         let each row have its own prompt (`Prompts::Own`)"
+    )]
+    SharedScores {
+        /// The block.
+        layer: u32,
+    },
     /// A visitor failed.
     #[error("the visitor of `{site}` failed: {source}")]
     Visitor {

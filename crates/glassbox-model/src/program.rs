@@ -137,9 +137,20 @@ impl Reach {
 #[derive(Debug)]
 pub(crate) struct ProgramRun<B: Backend> {
     interventions: Vec<RowIntervention<B>>,
-    by_site: HashMap<Site, Vec<usize>>,
+    by_site: HashMap<Site, SiteInterventions>,
     fired: Vec<u64>,
+    /// Those of the site and the rows at hand, each with the one batch row it is for, if it is for one.
+    acting: Vec<(usize, Option<usize>)>,
     rows: Vec<u32>,
+}
+
+/// Interventions of one site, as indices in the program.
+#[derive(Debug, Default)]
+struct SiteInterventions {
+    /// For all rows.
+    all: Vec<usize>,
+    /// For one row, by its number.
+    one: HashMap<u32, Vec<usize>>,
 }
 
 impl<B: Backend> ProgramRun<B> {
@@ -149,15 +160,20 @@ impl<B: Backend> ProgramRun<B> {
         config: &ModelConfig,
         reach: &Reach,
     ) -> Result<Self, ProgramError> {
-        let mut by_site: HashMap<Site, Vec<usize>> = HashMap::new();
+        let mut by_site: HashMap<Site, SiteInterventions> = HashMap::new();
         for (index, intervention) in program.interventions.iter().enumerate() {
             check(index, intervention, config, reach)?;
-            by_site.entry(intervention.site).or_default().push(index);
+            let of_site = by_site.entry(intervention.site).or_default();
+            match intervention.rows {
+                BatchRows::All => of_site.all.push(index),
+                BatchRows::One(row) => of_site.one.entry(row).or_default().push(index),
+            }
         }
         Ok(Self {
             interventions: program.interventions.clone(),
             by_site,
             fired: vec![0; program.interventions.len()],
+            acting: Vec::new(),
             rows: Vec::new(),
         })
     }
@@ -186,12 +202,20 @@ impl<B: Backend> ProgramRun<B> {
         x: &mut B::Buffer,
         mut log: Option<&mut EditLog<B>>,
     ) -> Result<(), ProgramError> {
-        let Some(indices) = self.by_site.get(&site) else {
+        let Some(of_site) = self.by_site.get(&site) else {
             return Ok(());
         };
-        for &index in indices {
+        self.acting.clear();
+        self.acting.extend(of_site.all.iter().map(|&index| (index, None)));
+        for row in 0..layout.batch() {
+            let of_row = of_site.one.get(&layout.row_id(row)).into_iter().flatten();
+            self.acting.extend(of_row.map(|&index| (index, Some(row))));
+        }
+        self.acting.sort_unstable();
+        for &(index, row) in &self.acting {
             let intervention = &self.interventions[index];
-            touched_rows(intervention, axes, layout, &mut self.rows);
+            let rows = row.map_or(0..layout.batch(), |row| row..row + 1);
+            touched_rows(intervention, rows, axes, layout, &mut self.rows);
             if self.rows.is_empty() {
                 continue;
             }
@@ -405,20 +429,16 @@ pub(crate) fn refuse_prefix_edits<B: Backend>(
     Ok(())
 }
 
-/// The rows of a site's buffer that an intervention touches in this pass.
+/// The rows of a site's buffer that an intervention touches in this pass, among those of these batch rows.
 fn touched_rows<B: Backend>(
     intervention: &RowIntervention<B>,
+    batch_rows: Range<usize>,
     axes: SiteAxes,
     layout: &PassLayout,
     rows: &mut Vec<u32>,
 ) {
     rows.clear();
-    for row in 0..layout.batch() {
-        if let BatchRows::One(wanted) = intervention.rows
-            && layout.row_id(row) != wanted
-        {
-            continue;
-        }
+    for row in batch_rows {
         for query in 0..layout.queries() {
             let Some(position) = layout.position(row, query) else {
                 continue;

@@ -1,7 +1,7 @@
 //! One decoder block, driven by the configuration.
 
 use glassbox_kernels::Backend;
-use glassbox_kernels::backend::NormKind;
+use glassbox_kernels::backend::{NormKind, SharedKeys};
 
 use crate::cache::LayerSlots;
 use crate::forward::hooks::Hooks;
@@ -12,8 +12,9 @@ use crate::model::Model;
 use crate::site::{Norm, Site};
 use crate::weights::{BlockWeights, NormWeights};
 
-/// Runs block `l` on the residual stream in `buffers.resid`. With a cache the new keys and values are put there and
-/// the queries see all of its slots, without one they see each other only.
+/// Runs block `l` on the residual stream in `buffers.resid`, from after `hook_resid_pre` to before `hook_resid_post`. With
+/// a cache the new keys and values are put there and the queries see all of its slots, without one they see each other
+/// only.
 pub(super) fn decoder_block<B: Backend>(
     model: &Model<B>,
     l: usize,
@@ -28,7 +29,6 @@ pub(super) fn decoder_block<B: Backend>(
     let weights = &model.weights().blocks[l];
     let layer = l as u32;
 
-    hooks.at(Site::ResidPre(layer), &mut buffers.resid)?;
     norm(model, Norm::Attention(layer), &weights.ln1, rows, buffers, hooks)?;
     attention(model, l, weights, buffers, rotary, cache, hooks)?;
     hooks.at(Site::AttentionOut(layer), &mut buffers.branch)?;
@@ -39,7 +39,7 @@ pub(super) fn decoder_block<B: Backend>(
     mlp(model, layer, weights, buffers, hooks)?;
     hooks.at(Site::MlpOut(layer), &mut buffers.branch)?;
     backend.add(&buffers.branch, residual, &mut buffers.resid)?;
-    hooks.at(Site::ResidPost(layer), &mut buffers.resid)
+    Ok(())
 }
 
 /// Normalises the first `rows` rows of the residual stream into `buffers.normalized`.
@@ -97,8 +97,7 @@ fn attention<B: Backend>(
     hooks: &mut Hooks<'_, B>,
 ) -> Result<(), ForwardError> {
     let (config, backend) = (model.config(), model.backend());
-    let layout = hooks.layout;
-    let rows = layout.rows();
+    let rows = hooks.layout.rows();
     let layer = l as u32;
     let Buffers {
         normalized,
@@ -136,37 +135,57 @@ fn attention<B: Backend>(
     )?;
     hooks.at(Site::Value(layer), value)?;
     if let Some(tables) = rotary {
-        tables.turn(backend, query, config.n_heads, config.d_head, layout, false)?;
+        tables.turn(backend, query, config.n_heads, config.d_head, hooks.layout, false)?;
         hooks.at(Site::RotaryQuery(layer), query)?;
-        tables.turn(backend, key, config.n_kv_heads, config.d_head, layout, false)?;
+        tables.turn(
+            backend,
+            key,
+            config.n_kv_heads,
+            config.d_head,
+            hooks.layout,
+            false,
+        )?;
         hooks.at(Site::RotaryKey(layer), key)?;
     }
 
-    let (keys, values, capacity): (&B::Buffer, &B::Buffer, usize) = match cache {
+    type Slots<'a, B> = (
+        &'a <B as Backend>::Buffer,
+        &'a <B as Backend>::Buffer,
+        usize,
+        Option<SharedKeys<'a, <B as Backend>::Buffer>>,
+    );
+    let (keys, values, capacity, shared): Slots<'_, B> = match cache {
         Some(LayerSlots {
             key: keys,
             value: values,
             capacity,
+            shared,
         }) => {
-            let shape = layout.attention_shape(config, l, capacity);
+            let shape = hooks.layout.attention_shape(config, l, capacity);
             backend.cache_write(key, &shape, keys)?;
             backend.cache_write(value, &shape, values)?;
-            (keys, values, capacity)
+            (keys, values, capacity, shared)
         }
-        None => (key, value, layout.queries()),
+        None => (key, value, hooks.layout.queries(), None),
     };
-    let shape = layout.attention_shape(config, l, capacity);
-    let first_key = layout.first_key();
+    let shape = hooks.layout.attention_shape(config, l, capacity);
     if hooks.wants(Site::AttentionScores(layer)) || hooks.wants(Site::AttentionPattern(layer)) {
-        let score_rows = layout.batch() * config.n_heads * layout.queries();
-        grow(backend, scores, score_rows * layout.keys());
-        backend.attention_scores(query, keys, &shape, first_key, scores)?;
+        if shared.is_some() {
+            return Err(ForwardError::SharedScores { layer });
+        }
+        let score_rows = shape.batch * shape.heads * shape.queries;
+        grow(backend, scores, score_rows * shape.keys);
+        backend.attention_scores(query, keys, &shape, hooks.layout.first_key(), scores)?;
         edit_scores(model, l, scores, hooks)?;
-        backend.softmax(scores, score_rows, layout.keys())?;
+        backend.softmax(scores, score_rows, shape.keys)?;
         hooks.at(Site::AttentionPattern(layer), scores)?;
         backend.attention_mix(scores, values, &shape, mixed)?;
+    } else if let Some(mut shared) = shared {
+        let first_key = hooks.layout.first_key();
+        shared.prompt = &shared.prompt[..shape.batch];
+        backend.attention_after_shared(query, &shared, keys, values, &shape, first_key, mixed)?;
     } else {
-        backend.attention(query, keys, values, &shape, first_key, mixed)?;
+        backend.attention(query, keys, values, &shape, hooks.layout.first_key(), mixed)?;
     }
     hooks.at(Site::Mixed(layer), mixed)?;
     backend.linear(
@@ -199,7 +218,7 @@ fn edit_scores<B: Backend>(
 
 /// 0 where a query sees a slot, −inf elsewhere: [batch, heads, queries, keys].
 fn score_mask<B: Backend>(model: &Model<B>, l: usize, hooks: &Hooks<'_, B>) -> Vec<f32> {
-    let layout = hooks.layout;
+    let layout = &*hooks.layout;
     let window = model.config().windows[l];
     let mut mask =
         Vec::with_capacity(layout.batch() * model.config().n_heads * layout.queries() * layout.keys());

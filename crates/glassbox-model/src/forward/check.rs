@@ -82,8 +82,8 @@ pub(super) fn rows<B: Backend>(
 
 /// That no row is longer than the context.
 pub(super) fn context(config: &ModelConfig, layout: &PassLayout) -> Result<(), ForwardError> {
-    for (row, &first) in layout.first_key().iter().enumerate() {
-        let length = layout.keys().saturating_sub(first as usize);
+    for row in 0..layout.batch() {
+        let length = (layout.keys() as i64 - layout.origin(row)).max(0) as usize;
         if length > config.max_positions {
             return Err(ForwardError::ContextTooLong {
                 row,
@@ -177,8 +177,8 @@ pub(super) fn logit_rows(
 
 /// Positions of a row that a pass computes.
 pub(super) fn computed_positions(layout: &PassLayout, row: usize) -> Range<u32> {
-    let first = layout.first_key()[row];
-    (layout.first_slot() as u32).saturating_sub(first)..(layout.keys() as u32).saturating_sub(first)
+    let position = |slot: usize| (slot as i64 - layout.origin(row)).max(0) as u32;
+    position(layout.first_slot())..position(layout.keys())
 }
 
 /// What a single pass computes, for the check of its program.

@@ -56,8 +56,7 @@ pub(super) fn non_finite(
     element: usize,
     value: f32,
 ) -> ForwardError {
-    let position =
-        (layout.first_slot() + query) as i64 - i64::from(layout.first_key().get(row).copied().unwrap_or(0));
+    let position = (layout.first_slot() + query) as i64 - layout.origin(row);
     ForwardError::NonFinite {
         place,
         row,

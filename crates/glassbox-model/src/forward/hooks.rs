@@ -70,7 +70,7 @@ pub(crate) const VISITORS: usize = 3;
 pub(crate) struct Hooks<'a, B: Backend> {
     pub(crate) backend: &'a B,
     pub(crate) config: &'a ModelConfig,
-    pub(crate) layout: &'a PassLayout,
+    pub(crate) layout: &'a mut PassLayout,
     pub(crate) program: Option<&'a mut ProgramRun<B>>,
     pub(crate) visitors: [Option<&'a mut dyn SiteVisitor<B>>; VISITORS],
     pub(crate) edit_log: Option<&'a mut EditLog<B>>,

@@ -10,7 +10,7 @@ use crate::forward::check;
 use crate::forward::diagnose::{NonFiniteFinder, non_finite};
 use crate::forward::hooks::{Hooks, SiteVisitor};
 use crate::forward::layout::PassLayout;
-use crate::forward::request::{ForwardOutput, ForwardRequest, Logits, PassProgram, Residual, Start};
+use crate::forward::request::{ForwardOutput, ForwardRequest, Logits, PassProgram, Residual, Resume, Start};
 use crate::forward::rotary_tables::RotaryTables;
 use crate::forward::workspace::{Buffers, Workspace, grow};
 use crate::forward_error::ForwardError;
@@ -89,6 +89,7 @@ impl<B: Backend> Model<B> {
             prompt_lengths,
             row_ids,
             first_key,
+            resume,
             record,
             visitor,
         } = request;
@@ -104,9 +105,15 @@ impl<B: Backend> Model<B> {
         let past = cache.as_deref().filter(|cache| cache.filled() > 0);
         let first_slot = past.map_or(0, KvCache::filled);
         let first_key = past.map(KvCache::first_key).or(first_key);
-        workspace
-            .layout
-            .fill(batch, first_slot, first_key, prompt_lengths, row_ids);
+        let origin = cache.as_deref().and_then(KvCache::origin);
+        workspace.layout.fill(
+            batch,
+            first_slot,
+            first_key,
+            origin.as_deref(),
+            prompt_lengths,
+            row_ids,
+        );
         let embedding = matches!(start, Start::Embedding);
         check::context(config, &workspace.layout)?;
         if embedding {
@@ -178,6 +185,7 @@ impl<B: Backend> Model<B> {
             layers: layers.clone(),
             runs_to_end: stop_after.is_none(),
             logit_rows,
+            resume,
         };
         pass.compute(&mut hooks)?;
         if let Some(non_finite) = pass.first_non_finite(hooks.layout)? {
@@ -199,13 +207,11 @@ impl<B: Backend> Model<B> {
             run.ensure_all_fired()?;
         }
         let mut recording = recorder.map(|recorder| recorder.recording).unwrap_or_default();
-        let first_slot = workspace.layout.first_slot() as i64;
+        let layout = &workspace.layout;
+        let first_slot = layout.first_slot() as i64;
         recording.lay_out(
-            workspace
-                .layout
-                .first_key()
-                .iter()
-                .map(|&first| i64::from(first) - first_slot)
+            (0..layout.batch())
+                .map(|row| layout.origin(row) - first_slot)
                 .collect(),
         );
         Ok(recording)
@@ -223,14 +229,28 @@ struct Pass<'a, B: Backend> {
     layers: Range<usize>,
     runs_to_end: bool,
     logit_rows: &'a [u32],
+    resume: Option<Resume<'a, B>>,
 }
 
 impl<B: Backend> Pass<'_, B> {
     fn compute(&mut self, hooks: &mut Hooks<'_, B>) -> Result<(), ForwardError> {
+        hooks.layout.activate_all();
         self.begin(hooks)?;
         for l in self.layers.clone() {
-            let layer = self.cache.as_deref_mut().and_then(|cache| cache.layer_mut(l));
-            decoder_block(self.model, l, self.buffers, self.rotary, layer, hooks)?;
+            hooks.at(Site::ResidPre(l as u32), &mut self.buffers.resid)?;
+            if let Some(resume) = &self.resume {
+                hooks
+                    .layout
+                    .activate(resume.block.partition_point(|&block| block as usize <= l));
+            }
+            if hooks.layout.batch() > 0 {
+                let layer = self.cache.as_deref_mut().and_then(|cache| cache.layer_mut(l));
+                decoder_block(self.model, l, self.buffers, self.rotary, layer, hooks)?;
+            }
+            let computed = hooks.layout.batch();
+            hooks.layout.activate_all();
+            self.fill_waiting_rows(l, computed)?;
+            hooks.at(Site::ResidPost(l as u32), &mut self.buffers.resid)?;
         }
         if self.runs_to_end {
             self.head(hooks)
@@ -239,16 +259,32 @@ impl<B: Backend> Pass<'_, B> {
         }
     }
 
+    /// After block `l`, the rows that it was not computed for have the residual of their prompt's last position there.
+    fn fill_waiting_rows(&mut self, l: usize, computed: usize) -> Result<(), ForwardError> {
+        let Some(Resume { prompt, resid, .. }) = &self.resume else {
+            return Ok(());
+        };
+        let (width, backend) = (self.model.config().d_model, self.model.backend());
+        let waiting = &prompt[computed..];
+        if !waiting.is_empty() {
+            let rows: Vec<u32> = (computed as u32..prompt.len() as u32).collect();
+            backend.gather_rows(&resid[l + 1], width, waiting, &mut self.buffers.branch)?;
+            backend.scatter_rows(&self.buffers.branch, width, &rows, &mut self.buffers.resid)?;
+        }
+        Ok(())
+    }
+
     /// Fills the residual stream: from the token ids, or with what was given.
     fn begin(&mut self, hooks: &mut Hooks<'_, B>) -> Result<(), ForwardError> {
         let (config, backend) = (self.model.config(), self.model.backend());
-        let layout = hooks.layout;
-        let count = layout.rows() * config.d_model;
+        let layout = &*hooks.layout;
+        let (rows, batch, queries) = (layout.rows(), layout.batch(), layout.queries());
+        let count = rows * config.d_model;
         let Buffers { resid, branch, .. } = &mut *self.buffers;
         let refuse = |found| ForwardError::ResidualSize {
             found,
-            batch: layout.batch(),
-            queries: layout.queries(),
+            batch,
+            queries,
             width: config.d_model,
         };
         match &self.start {
@@ -256,7 +292,7 @@ impl<B: Backend> Pass<'_, B> {
                 backend.embed(&self.model.weights().embed, self.ids, resid)?;
                 hooks.at(Site::Embed, resid)?;
                 if let Some(table) = &self.model.weights().pos_embed {
-                    backend.embed(table, layout.position_ids(), branch)?;
+                    backend.embed(table, hooks.layout.position_ids(), branch)?;
                     hooks.at(Site::PosEmbed, branch)?;
                     backend.add(branch, count, resid)?;
                 }

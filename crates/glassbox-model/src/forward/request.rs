@@ -69,6 +69,18 @@ pub(crate) enum PassProgram<'a, B: Backend> {
     Running(&'a mut ProgramRun<B>),
 }
 
+/// Rows of a pass that need not be computed from the embedding on, since up to some block they equal the last position of
+/// a prompt that is known.
+#[derive(Debug)]
+pub(crate) struct Resume<'a, B: Backend> {
+    /// First block that is computed, for each row of the batch, rising. 0 is the whole pass.
+    pub(crate) block: &'a [u32],
+    /// Prompt of each row.
+    pub(crate) prompt: &'a [u32],
+    /// `hook_resid_pre` of every block, and the last `hook_resid_post`, at the prompts' last positions: [prompts, d_model].
+    pub(crate) resid: &'a [B::Buffer],
+}
+
 /// A forward pass to run. Made by [`ForwardRequest::new`], extended by its methods.
 #[must_use]
 pub struct ForwardRequest<'a, B: Backend> {
@@ -81,6 +93,7 @@ pub struct ForwardRequest<'a, B: Backend> {
     pub(crate) prompt_lengths: Option<&'a [u32]>,
     pub(crate) row_ids: Option<&'a [u32]>,
     pub(crate) first_key: Option<&'a [u32]>,
+    pub(crate) resume: Option<Resume<'a, B>>,
     pub(crate) record: &'a [Site],
     pub(crate) visitor: Option<&'a mut dyn SiteVisitor<B>>,
 }
@@ -98,6 +111,7 @@ impl<'a, B: Backend> ForwardRequest<'a, B> {
             prompt_lengths: None,
             row_ids: None,
             first_key: None,
+            resume: None,
             record: &[],
             visitor: None,
         }
@@ -155,6 +169,12 @@ impl<'a, B: Backend> ForwardRequest<'a, B> {
     /// Slot of each row's first token, where the batch is a piece of longer rows and can't tell.
     pub(crate) fn first_key(mut self, first_key: &'a [u32]) -> Self {
         self.first_key = Some(first_key);
+        self
+    }
+
+    /// Computes rows from later blocks on; for passes of one position per row.
+    pub(crate) fn resume(mut self, resume: Resume<'a, B>) -> Self {
+        self.resume = Some(resume);
         self
     }
 

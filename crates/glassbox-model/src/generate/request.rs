@@ -108,7 +108,7 @@ pub struct ChosenToken {
 /// [`crate::forward::PassLayout::row_id`] gives the request's row of a batch row; rows that have ended are no longer
 /// part of the passes.
 pub trait GenerationObserver<B: Backend>: SiteVisitor<B> {
-    /// Gets the tokens chosen in a step, counted from 0.
+    /// Gets the tokens chosen in a step, which is one pass over all rows at hand, counted from 0.
     ///
     /// # Errors
     /// Any error; it ends the generation.
@@ -129,6 +129,8 @@ pub struct GenerationRequest<'a, B: Backend> {
     pub(crate) stop_rule: Option<&'a mut dyn StopRule>,
     pub(crate) observer: Option<&'a mut dyn GenerationObserver<B>>,
     pub(crate) top_logits: usize,
+    pub(crate) live_rows: usize,
+    pub(crate) resume: bool,
 }
 
 impl<'a, B: Backend> GenerationRequest<'a, B> {
@@ -146,6 +148,8 @@ impl<'a, B: Backend> GenerationRequest<'a, B> {
             stop_rule: None,
             observer: None,
             top_logits: 0,
+            live_rows: usize::MAX,
+            resume: true,
         }
     }
 
@@ -189,6 +193,21 @@ impl<'a, B: Backend> GenerationRequest<'a, B> {
     /// Shows sites and chosen tokens to an observer.
     pub fn observer(mut self, observer: &'a mut dyn GenerationObserver<B>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// Computes at most so many rows at a time. Where they share a prefix, the next row begins as soon as one has ended;
+    /// where each has its own prompt, when all have ended. Results are in the order of the request all the same.
+    pub fn live_rows(mut self, rows: usize) -> Self {
+        self.live_rows = rows;
+        self
+    }
+
+    /// Whether rows that share a prefix take the last prompt position from it up to the first block that an edit of
+    /// theirs changes (yes by default; the numbers are the same but for rounding). Without effect, and not done, where
+    /// the observer wants other sites than `hook_resid_pre` and `hook_resid_post`.
+    pub fn resume_at_edit(mut self, resume: bool) -> Self {
+        self.resume = resume;
         self
     }
 

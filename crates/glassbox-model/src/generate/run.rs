@@ -1,12 +1,16 @@
 //! The loop of a generation.
 
+use std::sync::Arc;
+
 use glassbox_kernels::Backend;
 use glassbox_kernels::backend::TopEntries;
 use rayon::prelude::*;
 
 use crate::batch::TokenBatch;
 use crate::cache::KvCache;
-use crate::forward::{ForwardRequest, LogitPositions, SiteVisitor, Workspace};
+use crate::config::ModelConfig;
+use crate::edit::{BatchRows, Positions};
+use crate::forward::{ForwardRequest, LogitPositions, Resume, SiteVisitor, Workspace};
 use crate::forward_error::ForwardError;
 use crate::generate::prefill::pieces;
 use crate::generate::request::{ChosenToken, GenerateError, Generated, GenerationRequest, Prompts};
@@ -16,6 +20,7 @@ use crate::model::Model;
 use crate::program::{ProgramRun, Reach, refuse_prefix_edits};
 use crate::random::TokenNumbers;
 use crate::sampling::{Sampler, Sampling};
+use crate::site::{Norm, Site};
 
 /// Slots that a cache begins with beyond the prompt; it grows when more are needed.
 const FIRST_NEW_SLOTS: usize = 64;
@@ -141,10 +146,17 @@ struct Generation<'a, B: Backend> {
     /// The columns of the batch that one pass computes.
     piece: TokenBatch,
     step: usize,
+    /// The first row that has not begun.
+    next: usize,
+    /// First block that an edit of each row changes at the last prompt position; empty where rows are computed whole.
+    resume: Vec<u32>,
     /// In the order of the batch.
     live: Vec<LiveRow<'a>>,
     row_ids: Vec<u32>,
     prompt_lengths: Vec<u32>,
+    /// Prompt of each live row and the block that its next pass begins with, where rows share a prefix.
+    prompt_rows: Vec<u32>,
+    first_blocks: Vec<u32>,
     logits: Vec<f32>,
     chosen: Vec<ChosenToken>,
     /// By row of the request.
@@ -153,58 +165,113 @@ struct Generation<'a, B: Backend> {
 
 impl<'a, B: Backend> Generation<'a, B> {
     fn begin(model: &Model<B>, request: GenerationRequest<'a, B>) -> Result<Self, GenerateError> {
-        let (config, prompts) = (model.config(), request.prompts);
-        let rows = prompts.count();
-        let mut batch = TokenBatch::default();
-        let longest = (0..rows).map(|row| prompts.prompt(row).len()).max().unwrap_or(0);
-        let capacity = longest + request.max_new_tokens.min(FIRST_NEW_SLOTS) - 1;
-        let cache = match prompts {
-            Prompts::Own(own) => {
-                batch.fill(own.iter().map(Vec::as_slice));
-                KvCache::new(model.backend(), config, rows, capacity)
-            }
-            Prompts::Shared { prefix, rows: which } => {
-                batch.fill_column((0..rows).map(|row| prompts.prompt(row)[prompts.prompt(row).len() - 1]));
-                prefix.cache().fork(which, capacity)?
-            }
-        };
-        let text_wanted = !request.stop_strings.is_empty() || request.stop_rule.is_some();
-        let source = request.text.filter(|_| text_wanted);
-        let mut live = Vec::with_capacity(rows);
-        for row in 0..rows {
-            let prompt = prompts.prompt(row);
-            let text = source
-                .map(|source| RowText::new(source, prompt))
-                .transpose()
-                .map_err(|source| GenerateError::Text { row, source })?;
-            live.push(LiveRow {
-                row: row as u32,
-                prompt_length: prompt.len() as u32,
-                tokens: Vec::new(),
-                top_logits: Vec::new(),
-                numbers: match request.sampling {
-                    Sampling::Greedy => None,
-                    Sampling::Random(_) => Some(request.random_keys[row].numbers()),
-                },
-                sampler: Sampler::default(),
-                text,
-            });
-        }
+        let config = model.config();
+        let rows = request.prompts.count();
         let eos = request.eos_token_ids.unwrap_or(&config.eos_token_ids).to_vec();
-        Ok(Self {
+        let resume = match request.prompts {
+            Prompts::Shared { .. } if request.resume => first_edited_blocks(config, &request),
+            _ => Vec::new(),
+        };
+        let mut generation = Self {
             eos_token_ids: eos,
-            cache,
-            batch,
+            cache: KvCache::new(model.backend(), config, 0, 0),
+            batch: TokenBatch::default(),
             piece: TokenBatch::default(),
             step: 0,
-            row_ids: live.iter().map(|live| live.row).collect(),
-            prompt_lengths: live.iter().map(|live| live.prompt_length).collect(),
-            live,
+            next: 0,
+            resume,
+            live: Vec::new(),
+            row_ids: Vec::new(),
+            prompt_lengths: Vec::new(),
+            prompt_rows: Vec::new(),
+            first_blocks: Vec::new(),
             logits: Vec::new(),
             chosen: Vec::new(),
             finished: vec![None; rows],
             request,
-        })
+        };
+        if let Prompts::Shared { prefix, .. } = generation.request.prompts {
+            let capacity = generation.request.max_new_tokens.min(FIRST_NEW_SLOTS);
+            let live = rows.min(generation.request.live_rows);
+            let prompts = Arc::clone(prefix.cache());
+            generation.cache = KvCache::continuing(model.backend(), config, prompts, live, capacity);
+        }
+        generation.admit(model)?;
+        Ok(generation)
+    }
+
+    /// Begins rows while there is room, and lays out the next pass.
+    fn admit(&mut self, model: &Model<B>) -> Result<(), GenerateError> {
+        let room = self.request.live_rows.max(1).saturating_sub(self.live.len());
+        let end = self.next.saturating_add(room).min(self.finished.len());
+        let mut new: Vec<usize> = (self.next..end).collect();
+        match self.request.prompts {
+            Prompts::Own(own) => {
+                if !self.live.is_empty() || new.is_empty() {
+                    self.batch.fill_column(newest_tokens(&self.live));
+                    return Ok(());
+                }
+                let own = &own[self.next..end];
+                self.batch.fill(own.iter().map(Vec::as_slice));
+                let capacity = self.batch.width() + self.request.max_new_tokens.min(FIRST_NEW_SLOTS) - 1;
+                self.cache = KvCache::new(model.backend(), model.config(), own.len(), capacity);
+                for row in new {
+                    self.begin_row(row)?;
+                }
+            }
+            Prompts::Shared { rows: prompts, .. } => {
+                self.cache.reuse_slots()?;
+                let continued = self.live.len();
+                // Blocks are computed for the rows before some place, so rows that begin later come last.
+                new.sort_by_key(|&row| self.resume.get(row));
+                for &row in &new {
+                    self.begin_row(row)?;
+                    self.prompt_rows.push(prompts[row]);
+                }
+                self.cache.admit(&self.prompt_rows[continued..])?;
+                self.first_blocks.clear();
+                self.first_blocks.resize(continued, 0);
+                if !self.resume.is_empty() {
+                    self.first_blocks.extend(new.iter().map(|&row| self.resume[row]));
+                    self.cache
+                        .take_last_of_prompt(continued, &self.first_blocks[continued..])?;
+                }
+                let prompt = |row: u32| self.request.prompts.prompt(row as usize);
+                self.batch.fill_column(self.live.iter().map(|live| {
+                    let last_of_prompt = || prompt(live.row).last().copied().unwrap_or_default();
+                    live.tokens.last().copied().unwrap_or_else(last_of_prompt)
+                }));
+            }
+        }
+        self.next = end;
+        Ok(())
+    }
+
+    fn begin_row(&mut self, row: usize) -> Result<(), GenerateError> {
+        let request = &self.request;
+        let prompt = request.prompts.prompt(row);
+        let text_wanted = !request.stop_strings.is_empty() || request.stop_rule.is_some();
+        let text = request
+            .text
+            .filter(|_| text_wanted)
+            .map(|source| RowText::new(source, prompt))
+            .transpose()
+            .map_err(|source| GenerateError::Text { row, source })?;
+        self.row_ids.push(row as u32);
+        self.prompt_lengths.push(prompt.len() as u32);
+        self.live.push(LiveRow {
+            row: row as u32,
+            prompt_length: prompt.len() as u32,
+            tokens: Vec::new(),
+            top_logits: Vec::new(),
+            numbers: match request.sampling {
+                Sampling::Greedy => None,
+                Sampling::Random(_) => Some(request.random_keys[row].numbers()),
+            },
+            sampler: Sampler::default(),
+            text,
+        });
+        Ok(())
     }
 
     /// Computes the logits of every live row's next token.
@@ -228,6 +295,15 @@ impl<'a, B: Backend> Generation<'a, B> {
                 } else {
                     LogitPositions::None
                 });
+            if let Prompts::Shared { prefix, .. } = self.request.prompts
+                && self.first_blocks.last().is_some_and(|&block| block > 0)
+            {
+                pass = pass.resume(Resume {
+                    block: &self.first_blocks,
+                    prompt: &self.prompt_rows,
+                    resid: prefix.last_resid(),
+                });
+            }
             if let Some(program) = program.as_deref_mut() {
                 pass = pass.running_program(program);
             }
@@ -263,12 +339,12 @@ impl<'a, B: Backend> Generation<'a, B> {
                 backend
                     .read(workspace.logits(), 0, &mut self.logits)
                     .map_err(ForwardError::from)?;
-                let step = self.step as u64;
                 self.live
                     .par_iter_mut()
                     .zip(self.logits.par_chunks(vocab))
                     .for_each(|(live, logits)| {
                         if let Some(numbers) = &mut live.numbers {
+                            let step = live.tokens.len() as u64;
                             let token = live.sampler.choose(logits, &how, numbers, step);
                             live.tokens.push(token);
                         }
@@ -320,16 +396,50 @@ impl<'a, B: Backend> Generation<'a, B> {
         }
         if order.len() < self.chosen.len() {
             self.cache.retain(&order)?;
-            self.row_ids.clear();
-            self.row_ids.extend(self.live.iter().map(|live| live.row));
-            self.prompt_lengths.clear();
-            self.prompt_lengths
-                .extend(self.live.iter().map(|live| live.prompt_length));
+            for of_rows in [&mut self.row_ids, &mut self.prompt_lengths, &mut self.prompt_rows] {
+                if !of_rows.is_empty() {
+                    *of_rows = order.iter().map(|&place| of_rows[place as usize]).collect();
+                }
+            }
         }
-        self.batch
-            .fill_column(self.live.iter().filter_map(|live| live.tokens.last().copied()));
-        Ok(())
+        self.admit(model)
     }
+}
+
+fn newest_tokens<'l>(live: &'l [LiveRow<'_>]) -> impl Iterator<Item = u32> + use<'l> {
+    live.iter().filter_map(|live| live.tokens.last().copied())
+}
+
+/// The first block that some edit of each row changes at the last prompt position, the number of blocks if there is none.
+/// Empty if the observer needs to see more of that position than the residual stream between blocks.
+fn first_edited_blocks<B: Backend>(config: &ModelConfig, request: &GenerationRequest<'_, B>) -> Vec<u32> {
+    let between_blocks = |site: &Site| matches!(site, Site::ResidPre(_) | Site::ResidPost(_));
+    if let Some(observer) = request.observer.as_deref()
+        && Site::all(config)
+            .iter()
+            .any(|site| !between_blocks(site) && observer.wants(*site))
+    {
+        return Vec::new();
+    }
+    let mut first = vec![config.n_layers as u32; request.prompts.count()];
+    for intervention in request.program.iter().flat_map(|program| &program.interventions) {
+        if intervention.positions == Positions::Generated {
+            continue;
+        }
+        let block = match intervention.site {
+            Site::ResidPost(layer) => layer + 1,
+            Site::NormScale(Norm::Final) | Site::NormNormalized(Norm::Final) => config.n_layers as u32,
+            site => site.layer().unwrap_or(0),
+        };
+        let rows = match intervention.rows {
+            BatchRows::All => 0..first.len(),
+            BatchRows::One(row) => row as usize..row as usize + 1,
+        };
+        for first in &mut first[rows] {
+            *first = (*first).min(block);
+        }
+    }
+    first
 }
 
 /// Whether a row ends with its newest token.

@@ -1,21 +1,26 @@
 //! Prompts that are computed once for many trials.
 
+use std::sync::Arc;
+
 use glassbox_kernels::Backend;
 
 use crate::batch::{BatchError, TokenBatch};
 use crate::cache::KvCache;
-use crate::forward::{ForwardRequest, LogitPositions, Workspace};
-use crate::forward_error::ForwardError;
+use crate::forward::{ForwardRequest, LogitPositions, SiteView, SiteVisitor, Workspace};
+use crate::forward_error::{ForwardError, VisitError};
 use crate::generate::prefill::pieces;
 use crate::model::Model;
+use crate::site::Site;
 
-/// The keys and values of all prompt positions but the last.
+/// Prompts that were computed without any edit: their keys and values, and the residual stream at their last positions.
 ///
-/// The last position is left to each trial, so that an edit there acts. Exact for programs that touch no earlier
-/// position; others are refused.
+/// Every trial sees all positions but the last as they are, and computes the last itself from the first block on that an
+/// edit there changes. Exact for programs that touch no earlier position; others are refused.
 #[derive(Debug)]
 pub struct SharedPrefix<B: Backend> {
-    cache: KvCache<B>,
+    cache: Arc<KvCache<B>>,
+    /// `hook_resid_pre` of every block and the last `hook_resid_post` at each prompt's last position, [prompts, d_model].
+    last_resid: Vec<B::Buffer>,
     prompts: Vec<Vec<u32>>,
 }
 
@@ -32,8 +37,13 @@ impl<B: Backend> SharedPrefix<B> {
         self.cache.bytes()
     }
 
-    pub(crate) fn cache(&self) -> &KvCache<B> {
+    /// Keys and values of the whole prompts.
+    pub(crate) fn cache(&self) -> &Arc<KvCache<B>> {
         &self.cache
+    }
+
+    pub(crate) fn last_resid(&self) -> &[B::Buffer] {
+        &self.last_resid
     }
 }
 
@@ -49,22 +59,56 @@ impl<B: Backend> Model<B> {
     ) -> Result<SharedPrefix<B>, ForwardError> {
         check_prompts(self, prompts.iter().map(Vec::as_slice))?;
         let mut batch = TokenBatch::default();
-        batch.fill(prompts.iter().map(|prompt| &prompt[..prompt.len() - 1]));
+        batch.fill(prompts.iter().map(Vec::as_slice));
         let mut cache = KvCache::new(self.backend(), self.config(), prompts.len(), batch.width());
         let first_key: Vec<u32> = batch.padding().collect();
         let mut piece = TokenBatch::default();
+        let mut last = LastResid::default();
         for columns in pieces(&batch) {
             piece.fill_from_columns(&batch, columns);
             let request = ForwardRequest::new(&piece)
                 .logits(LogitPositions::None)
                 .cache(&mut cache)
-                .first_key(&first_key);
+                .first_key(&first_key)
+                .visitor(&mut last);
             self.forward_on_device(workspace, request)?;
         }
         Ok(SharedPrefix {
-            cache,
+            cache: Arc::new(cache),
+            last_resid: last.resid,
             prompts: prompts.to_vec(),
         })
+    }
+}
+
+/// Keeps the residual stream at the last slot of the latest pass, before the first block and after every block.
+#[derive(Debug)]
+struct LastResid<B: Backend> {
+    resid: Vec<B::Buffer>,
+}
+
+impl<B: Backend> Default for LastResid<B> {
+    fn default() -> Self {
+        Self { resid: Vec::new() }
+    }
+}
+
+impl<B: Backend> SiteVisitor<B> for LastResid<B> {
+    fn wants(&self, site: Site) -> bool {
+        matches!(site, Site::ResidPre(0) | Site::ResidPost(_))
+    }
+
+    fn visit(&mut self, backend: &B, view: &SiteView<'_, B>) -> Result<(), VisitError> {
+        if view.site == Site::ResidPre(0) {
+            self.resid.clear();
+        }
+        let (rows, queries) = (view.layout.batch(), view.layout.queries());
+        let width = view.value_count() / (rows * queries).max(1);
+        let last: Vec<u32> = (1..=rows).map(|row| (row * queries) as u32 - 1).collect();
+        let mut values = backend.zeros(rows * width);
+        backend.gather_rows(view.buffer, width, &last, &mut values)?;
+        self.resid.push(values);
+        Ok(())
     }
 }
 

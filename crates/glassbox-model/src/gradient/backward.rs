@@ -44,10 +44,8 @@ impl<B: Backend> Tape<'_, B> {
         self.gradients = gradients;
         outcome?;
         recording.lay_out(
-            self.layout
-                .first_key()
-                .iter()
-                .map(|&first| i64::from(first))
+            (0..self.layout.batch())
+                .map(|row| self.layout.origin(row))
                 .collect(),
         );
         Ok(recording)
@@ -238,7 +236,7 @@ impl<'a, B: Backend> WayBack<'a, '_, B> {
         };
         let layout = &self.tape.layout;
         let (row, query, element) = axes.place(index, layout.queries(), layout.keys());
-        let position = query as i64 - i64::from(layout.first_key()[row]);
+        let position = query as i64 - layout.origin(row);
         let place = format!("the gradient at {site}");
         Err(ForwardError::NonFinite {
             place,
