@@ -88,6 +88,31 @@ pub enum ExperimentError {
         /// All units.
         total: u64,
     },
+    /// Shards that do not make a whole sweep yet.
+    #[error(
+        "{missing} of {planned} units of the sweep are in none of the folders (first: {}){shards}; run these shards to their \
+         end with --resume and name their folders too", first.join(", ")
+    )]
+    ShardsMissing {
+        /// Units missing.
+        missing: usize,
+        /// Units of the plan.
+        planned: usize,
+        /// Up to five of the missing ones.
+        first: Vec<String>,
+        /// The shards they belong to, as a clause, where the records tell.
+        shards: String,
+    },
+    /// Shards of processors whose numbers differ in the last digits.
+    #[error(
+        "the shards were computed on processors of different instruction sets: {}; the same sweep on one processor would give \
+         slightly different tables. Run the shards on equal machines, or allow it with --allow-mixed-processors",
+        found.join(", ")
+    )]
+    MixedProcessors {
+        /// `folder: instruction set` of each.
+        found: Vec<String>,
+    },
     /// Reading or writing a run directory failed.
     #[error(transparent)]
     Store(#[from] glassbox_store::StoreError),

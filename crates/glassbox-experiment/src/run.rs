@@ -1,23 +1,22 @@
 //! All stages of a scenario in order, each skipped when a resumed run finds it complete.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use glassbox_store::{Checksum, DiskBudget, Manifest, RunDirectory, Storage, hash_bytes};
+use glassbox_store::{DiskBudget, Manifest, RunDirectory, Storage, SweepShard, SweepShardRecord};
 
 use crate::calibration::causal_checks;
 use crate::causal::causal_rows;
 use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
 use crate::pathways::pathways_stage;
-use crate::plan::{Plan, count_trials, draw_controls, selected_features};
+use crate::planning::manifest;
 use crate::prompts::PromptSets;
 use crate::scenario::Scenario;
-use crate::select::{is_untested, select};
+use crate::select::is_untested;
 use crate::session::Session;
-use crate::sweep::{Sweep, SweepCost};
-use crate::tables::{CausalRow, CheckRow, PathwayRow, PromptRow, SelectionRow, VerdictRow};
+use crate::sweep::{Sweep, SweepCost, SweepPlace};
+use crate::tables::{CausalRow, CheckRow, PathwayRow, SelectionRow, VerdictRow};
 use crate::trial_index::TrialIndex;
 use crate::verdict::verdicts;
 use crate::words::{ResponseWords, word_checks};
@@ -78,85 +77,79 @@ pub struct PilotEstimate {
 /// [`ExperimentError::Interrupted`] when the reporter asks for a stop; else what is wrong with the input, the model
 /// or the disk. Whatever is complete stays complete.
 pub fn run(request: &RunRequest, reporter: &dyn Reporter) -> Result<RunOutcome, ExperimentError> {
-    let scenario = &request.scenario;
-    let prompts = PromptSets::read(scenario)?;
-    let storage = Storage::new();
-    let session = Session::load(scenario)?;
-    prompts.check_lengths(&session)?;
-    let manifest = manifest(request, &session, &prompts)?;
-    let mut run = Run {
-        request,
-        scenario,
-        prompts,
-        directory: RunDirectory::create(&storage, &request.out, manifest, request.resume)?,
-        budget: DiskBudget::new(&storage, &request.out, scenario.sweep.disk_budget_bytes)?,
-        session,
-        reporter,
-        checks: Vec::new(),
-        pilot: None,
-    };
+    let mut run = Run::open(request, reporter, |storage, manifest| {
+        Ok(RunDirectory::create(
+            storage,
+            &request.out,
+            manifest,
+            request.resume,
+        )?)
+    })?;
     let selection = run.select()?;
-    let sweep = run.sweep(&selection)?;
+    let sweep = run.sweep(&selection, &mut SweepCost::default())?;
     let verdicts = run.causal(&selection, &sweep)?;
     run.pathways(&verdicts, &selection)?;
     run.words(&sweep)?;
     run.finish(verdicts)
 }
 
-fn manifest(
-    request: &RunRequest,
-    session: &Session,
-    prompts: &PromptSets,
-) -> Result<Manifest, ExperimentError> {
-    let mut config = request.scenario.deciding_settings()?;
-    config["description"] = request.scenario.description.clone().into();
-    if let Some(pilot) = request.pilot {
-        config["pilot"] = pilot.into();
-    }
-    let mut manifest = Manifest::new(
-        env!("CARGO_PKG_VERSION"),
-        &session.instruction_set(),
-        config,
-        &STAGES,
-    );
-    let mut hashes: BTreeMap<String, Checksum> = session
-        .hashes()
-        .iter()
-        .map(|(name, hash)| (name.clone(), hash_bytes(hash.as_bytes())))
-        .collect();
-    hashes.insert(
-        "parser".into(),
-        hash_bytes(request.scenario.compiled_parser()?.hash().as_bytes()),
-    );
-    hashes.insert("prompts".into(), hash_bytes(format!("{prompts:?}").as_bytes()));
-    manifest.hashes = hashes;
-    manifest.seeds.insert("run".into(), request.scenario.seed);
-    manifest.execution = serde_json::json!({
-        "threads": rayon::current_num_threads(),
-        "disk_budget_bytes": request.scenario.sweep.disk_budget_bytes,
-    });
-    Ok(manifest)
-}
-
 /// A run in progress.
-struct Run<'a> {
-    request: &'a RunRequest,
-    scenario: &'a Scenario,
-    prompts: PromptSets,
-    directory: RunDirectory,
-    budget: DiskBudget,
-    session: Session,
-    reporter: &'a dyn Reporter,
+pub(crate) struct Run<'a> {
+    pub(crate) request: &'a RunRequest,
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) prompts: PromptSets,
+    pub(crate) directory: RunDirectory,
+    pub(crate) budget: DiskBudget,
+    pub(crate) session: Session,
+    pub(crate) reporter: &'a dyn Reporter,
     checks: Vec<CheckRow>,
     pilot: Option<PilotEstimate>,
 }
 
+impl<'a> Run<'a> {
+    /// Loads everything that a run needs, and then opens its directory as `open` does.
+    pub(crate) fn open(
+        request: &'a RunRequest,
+        reporter: &'a dyn Reporter,
+        open: impl FnOnce(&Storage, Manifest) -> Result<RunDirectory, ExperimentError>,
+    ) -> Result<Self, ExperimentError> {
+        let scenario = &request.scenario;
+        let prompts = PromptSets::read(scenario)?;
+        let storage = Storage::new();
+        let session = Session::load(scenario)?;
+        prompts.check_lengths(&session)?;
+        let manifest = manifest(request, &session, &prompts)?;
+        Ok(Self {
+            request,
+            scenario,
+            prompts,
+            directory: open(&storage, manifest)?,
+            budget: DiskBudget::new(&storage, &request.out, scenario.sweep.disk_budget_bytes)?,
+            session,
+            reporter,
+            checks: Vec::new(),
+            pilot: None,
+        })
+    }
+}
+
 impl Run<'_> {
-    fn families(&self) -> [&str; 2] {
+    /// What a sweep is executed with.
+    pub(crate) fn place(&self) -> SweepPlace<'_> {
+        SweepPlace {
+            session: &self.session,
+            scenario: self.scenario,
+            prompts: &self.prompts,
+            budget: &self.budget,
+            reporter: self.reporter,
+        }
+    }
+
+    pub(crate) fn families(&self) -> [&str; 2] {
         [self.scenario.family_a(), self.scenario.family_b()]
     }
 
-    fn started(&self, stage: &'static str, unit: &'static str, total: u64, done: u64) {
+    pub(crate) fn started(&self, stage: &'static str, unit: &'static str, total: u64, done: u64) {
         self.reporter.report(Event::StageStarted {
             stage,
             unit,
@@ -165,7 +158,7 @@ impl Run<'_> {
         });
     }
 
-    fn finished(&self, stage: &'static str, since: Instant, summary: String) {
+    pub(crate) fn finished(&self, stage: &'static str, since: Instant, summary: String) {
         let seconds = since.elapsed().as_secs_f64();
         self.reporter.report(Event::StageFinished {
             stage,
@@ -174,139 +167,27 @@ impl Run<'_> {
         });
     }
 
-    fn select(&mut self) -> Result<Vec<SelectionRow>, ExperimentError> {
-        let path = self.directory.paths().selection();
-        if self.directory.is_stage_complete("select")? {
-            return Ok(self
-                .directory
-                .paths()
-                .read_table(self.directory.manifest(), &path)?);
-        }
-        let since = Instant::now();
-        self.directory.start_stage("select")?;
-        self.started("select", "prompts", self.prompts.select.len() as u64, 0);
-        let families = self.families();
-        let rows = select(
-            &self.session,
-            &self.prompts.select,
-            families,
-            &self.scenario.select,
-            self.reporter,
-        )?;
-        self.directory.write_table("select", &path, &rows)?;
-        let prompts_path = self.directory.paths().root().join("prompts.parquet");
-        self.directory
-            .write_table("select", &prompts_path, &prompt_rows(&self.prompts))?;
-        let (selected, tested) = (
-            rows.iter().filter(|row| row.selected).count(),
-            rows.iter().filter(|row| row.p.is_some()).count(),
-        );
-        let below = rows
-            .iter()
-            .filter(|row| row.q.is_some_and(|q| q < self.scenario.select.alpha))
-            .count();
-        self.directory
-            .complete_stage("select", since.elapsed().as_secs_f64(), rows.len() as u64, &[])?;
-        self.finished(
-            "select",
-            since,
-            if is_untested(&rows) {
-                format!(
-                    "{selected} features with the largest differences selected; too few prompts to test them"
-                )
-            } else {
-                format!(
-                    "{below} of {tested} features differ between the families (q < {}); {selected} selected",
-                    self.scenario.select.alpha
-                )
-            },
-        );
-        Ok(rows)
-    }
-
-    fn sweep(&mut self, selection: &[SelectionRow]) -> Result<Sweep, ExperimentError> {
-        let settings = &self.scenario.sweep;
-        let mut features = selected_features(selection);
-        if features.is_empty() {
-            return Err(ExperimentError::Data {
-                stage: "sweep",
-                what: format!(
-                    "no feature differs between the families (q < {}); give more prompts, other families, or a larger select.alpha",
-                    self.scenario.select.alpha
-                ),
-            });
-        }
-        let whole = features.len();
-        let mut controls = draw_controls(
-            selection,
-            settings.controls_per_feature,
-            self.scenario.seed,
-            |layer, feature| self.session.decoder_norm(layer, feature),
-        )?;
-        if let Some(pilot) = self.request.pilot {
-            features.truncate(pilot);
-            controls.retain(|control| {
-                features.iter().any(|feature| {
-                    (feature.layer, feature.feature) == (control.layer, control.matched_feature)
-                })
-            });
-        }
-        let layers = self.session.layers().len();
-        count_trials(
-            self.prompts.sweep.len(),
-            layers,
-            features.len(),
-            controls.len(),
-            settings.trials,
-        )?;
-        let plan = Plan::new(
-            &self.prompts.sweep,
-            &features,
-            &controls,
-            settings.trials,
-            settings.batch_rows,
-        );
-        let context = serde_json::to_string(&self.directory.manifest().hashes).map_err(|error| {
-            ExperimentError::Data {
-                stage: "sweep",
-                what: error.to_string(),
-            }
-        })?;
-        let hash = plan.hash(&format!("{context} {}", self.scenario.deciding_settings()?));
+    /// The *sweep* stage: every planned trial.
+    pub(crate) fn sweep(
+        &mut self,
+        selection: &[SelectionRow],
+        cost: &mut SweepCost,
+    ) -> Result<Sweep, ExperimentError> {
         let since = Instant::now();
         let was_complete = self.directory.is_stage_complete("sweep")?;
-        if !was_complete {
-            self.directory.start_stage("sweep")?;
-            let path = self.directory.paths().plan();
-            self.directory.write_table_of("sweep", &path, plan.rows())?;
-            let stored = hash_bytes(hash.as_bytes());
-            self.directory.update(|manifest| {
-                manifest.plan_hash = Some(stored);
-                Ok(())
-            })?;
-        }
-        let mut sweep = Sweep::open(
-            &self.directory,
-            plan,
-            hash,
-            features,
-            controls,
-            self.scenario.compiled_parser()?,
-        )?;
-        let cost = sweep.execute(
-            &self.session,
-            self.scenario,
-            &self.prompts,
-            &self.budget,
-            self.reporter,
-        )?;
+        let (mut sweep, whole) = self.plan(selection)?;
+        sweep.execute(SweepShard::WHOLE, &self.place(), cost)?;
         if !was_complete {
             let rows = sweep.plan().trials();
+            // Shards that began the sweep have used their share of the time.
+            let shards = SweepShardRecord::read_all(&self.directory.paths().shards())?;
+            let tokens = cost.tokens + shards.iter().map(|record| record.tokens).sum::<u64>();
+            let seconds = shards.iter().map(|record| record.seconds).sum::<f64>();
             self.directory.complete_stage(
                 "sweep",
-                since.elapsed().as_secs_f64(),
+                since.elapsed().as_secs_f64() + seconds,
                 rows,
-                &[("tokens", cost.tokens as f64)],
+                &[("tokens", tokens as f64)],
             )?;
             let rate = cost.tokens as f64 / cost.seconds.max(1e-9);
             self.finished(
@@ -316,7 +197,7 @@ impl Run<'_> {
             );
         }
         if self.request.pilot.is_some() {
-            self.pilot = Some(self.pilot_estimate(&sweep, &cost, whole));
+            self.pilot = Some(self.pilot_estimate(&sweep, cost, whole));
         }
         Ok(sweep)
     }
@@ -555,19 +436,6 @@ impl Run<'_> {
             pilot: self.pilot,
         })
     }
-}
-
-fn prompt_rows(prompts: &PromptSets) -> Vec<PromptRow> {
-    [("select", &prompts.select), ("sweep", &prompts.sweep)]
-        .into_iter()
-        .flat_map(|(stage, prompts)| prompts.iter().map(move |prompt| (stage, prompt)))
-        .map(|(stage, prompt)| PromptRow {
-            stage: stage.to_owned(),
-            family: prompt.family.clone(),
-            prompt_id: prompt.id.clone(),
-            text: prompt.text.clone(),
-        })
-        .collect()
 }
 
 /// `VmHWM` of this process, where Linux tells it.

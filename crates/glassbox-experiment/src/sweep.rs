@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use glassbox_store::{
-    DiskBudget, DiskState, RunDirectory, ShardOrigin, ShardState, ShardStore, StoreError, UnitId, assemble,
-    hash_bytes,
+    DiskBudget, DiskState, RunDirectory, ShardOrigin, ShardState, ShardStore, StoreError, SweepShard, UnitId,
+    assemble, hash_bytes,
 };
 
 use crate::error::ExperimentError;
@@ -34,6 +34,21 @@ pub struct Sweep {
     features: Vec<SelectedFeature>,
     controls: Vec<ControlFeature>,
     parser: Parser,
+}
+
+/// What a sweep is executed with.
+#[derive(Clone, Copy)]
+pub struct SweepPlace<'a> {
+    /// Model and dictionaries.
+    pub session: &'a Session,
+    /// The scenario.
+    pub scenario: &'a Scenario,
+    /// The prompts' texts.
+    pub prompts: &'a PromptSets,
+    /// What may be written.
+    pub budget: &'a DiskBudget,
+    /// Who is told, and may ask for a stop.
+    pub reporter: &'a dyn Reporter,
 }
 
 /// What executing a sweep took.
@@ -79,7 +94,12 @@ impl Sweep {
         parser: Parser,
     ) -> Result<Self, ExperimentError> {
         let origin = shard_origin(directory, &plan_hash);
-        let store = ShardStore::open(directory.storage(), &directory.paths().trials(), origin)?;
+        let store = ShardStore::open_accepting(
+            directory.storage(),
+            &directory.paths().trials(),
+            origin,
+            &directory.manifest().other_instruction_sets,
+        )?;
         let run = plan_hash.chars().take(16).collect();
         Ok(Self {
             plan,
@@ -130,30 +150,37 @@ impl Sweep {
         Ok(assemble(&[&self.store], &self.units())?)
     }
 
-    /// Runs every unit that is not complete.
+    /// Runs every unit of a shard that is not complete, and adds what that takes to `cost`, also if it ends early.
     ///
     /// # Errors
     /// [`ExperimentError::Interrupted`] if the reporter asked for a stop before the last unit; else what went wrong. Complete
     /// units stay complete.
     pub fn execute(
         &mut self,
-        session: &Session,
-        scenario: &Scenario,
-        prompts: &PromptSets,
-        budget: &DiskBudget,
-        reporter: &dyn Reporter,
-    ) -> Result<SweepCost, ExperimentError> {
+        shard: SweepShard,
+        place: &SweepPlace<'_>,
+        cost: &mut SweepCost,
+    ) -> Result<(), ExperimentError> {
+        let SweepPlace {
+            session,
+            scenario,
+            budget,
+            reporter,
+            ..
+        } = *place;
         let since = Instant::now();
         for (unit, error) in self.store.damaged() {
             reporter.report(Event::Warning(format!("{unit} is done again: {error}")));
         }
-        let open: Vec<u32> = (0..self.plan.units())
+        let units = || (0..self.plan.units()).filter(|&unit| shard.has(unit));
+        let open: Vec<u32> = units()
             .filter(|&unit| !self.store.is_complete(&UnitId::numbered(u64::from(unit))))
             .collect();
-        let trials = |&unit: &u32| self.plan.unit_len(unit) as u64;
-        let (total, to_do) = (self.plan.trials(), open.iter().map(trials).sum::<u64>());
+        let trials = |unit: u32| self.plan.unit_len(unit) as u64;
+        let total: u64 = units().map(trials).sum();
+        let to_do: u64 = open.iter().copied().map(trials).sum();
         if open.is_empty() {
-            return Ok(SweepCost::default());
+            return Ok(());
         }
         budget.check_before(estimated_bytes(scenario, to_do))?;
         reporter.report(Event::StageStarted {
@@ -162,7 +189,8 @@ impl Sweep {
             total,
             done: total - to_do,
         });
-        let texts: BTreeMap<(&str, &str), &str> = prompts
+        let texts: BTreeMap<(&str, &str), &str> = place
+            .prompts
             .sweep
             .iter()
             .map(|prompt| ((prompt.family.as_str(), prompt.id.as_str()), prompt.text.as_str()))
@@ -174,7 +202,7 @@ impl Sweep {
             run: &self.run,
         };
         let (plan, store) = (&self.plan, &mut self.store);
-        let mut cost = SweepCost::default();
+        let mut done = total - to_do;
         let mut warned = false;
         let all = run_units(
             &open,
@@ -190,30 +218,30 @@ impl Sweep {
                 context.run_unit(workspace, text, &rows, Recording::None)
             },
             |unit, result| {
-                let done = result.trials.len() as u64;
+                let trials = result.trials.len() as u64;
                 let record = store.write(&UnitId::numbered(u64::from(unit)), result.trials)?;
                 cost.bytes += record.bytes;
                 cost.tokens += result.tokens;
-                cost.trials += done;
+                cost.trials += trials;
+                done += trials;
                 reporter.report(Event::Advanced {
                     stage: "sweep",
-                    units: done,
+                    units: trials,
                     tokens: result.tokens,
                 });
                 warn_of_disk(budget, &mut warned, reporter)
             },
             || reporter.should_stop(),
-        )?;
-        cost.seconds = since.elapsed().as_secs_f64();
-        if !all {
-            let done = total - to_do + cost.trials;
-            return Err(ExperimentError::Interrupted {
-                stage: "sweep",
-                done,
-                total,
-            });
+        );
+        cost.seconds += since.elapsed().as_secs_f64();
+        if all? {
+            return Ok(());
         }
-        Ok(cost)
+        Err(ExperimentError::Interrupted {
+            stage: "sweep",
+            done,
+            total,
+        })
     }
 }
 

@@ -68,6 +68,8 @@ impl RunPaths {
         plan: "plan.parquet";
         /// The selected features.
         selection: "selection.parquet";
+        /// The prompts.
+        prompts: "prompts.parquet";
         /// Folder of the records of a sweep's shards, if several processes do it.
         shards: "shards";
         /// Folder of the trials' shards.
@@ -419,6 +421,17 @@ impl RunDirectory {
         Ok(true)
     }
 
+    /// Whether a file of the run is recorded in the manifest and still as it was written.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn has_file(&self, path: &Path) -> Result<bool, StoreError> {
+        match self.manifest.files.get(&self.paths.name_of(path)) {
+            Some(file) => Ok(file_mismatch(path, file.bytes, file.checksum)?.is_none()),
+            None => Ok(false),
+        }
+    }
+
     /// Writes a table of a stage and records it in the manifest. `path` is one of [`RunPaths`].
     ///
     /// # Errors
@@ -437,16 +450,16 @@ impl RunDirectory {
     /// As [`RunDirectory::write_table`], row by row: memory does not grow with their number.
     ///
     /// # Errors
-    /// As [`RunDirectory::write_table`].
+    /// The first error among the rows, else as [`RunDirectory::write_table`].
     pub fn write_table_of<R: Row>(
         &mut self,
         stage: &str,
         path: &Path,
-        rows: impl IntoIterator<Item = R>,
+        rows: impl IntoIterator<Item = Result<R, StoreError>>,
     ) -> Result<WrittenTable, StoreError> {
         let mut writer = TableWriter::create(&self.storage, path)?;
         for row in rows {
-            writer.push(row)?;
+            writer.push(row?)?;
         }
         let table = writer.finish()?;
         self.record_table(stage, &table)?;

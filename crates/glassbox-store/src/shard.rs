@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::atomic::sync_folder;
 use crate::hash::file_mismatch;
-use crate::{Checksum, Row, Storage, StoreError, TableWriter, UnitId, assemble, read_table, write_json};
+use crate::{
+    Checksum, Row, Storage, StoreError, TableWriter, UnitId, assemble, hash_bytes, read_table, write_bytes,
+    write_json,
+};
 
 /// Where results come from. Shards that differ in any of this are never mixed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,6 +283,40 @@ impl<R: Row> ShardStore<R> {
             shard.push(row)?;
         }
         self.complete(shard)
+    }
+
+    /// Takes over the shard of a unit that another folder has complete: the same bytes, and the same record, whatever processor
+    /// it comes from. A unit that is complete here stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Gap`] if it is not complete there, [`StoreError::Damaged`] if it changed since that folder was opened, and
+    /// those of a failed write.
+    pub fn adopt(&mut self, unit: &UnitId, from: &Self) -> Result<u64, StoreError> {
+        if self.is_complete(unit) {
+            return Ok(0);
+        }
+        let ShardState::Complete(record) = from.state(unit) else {
+            return Err(StoreError::Gap {
+                folder: from.folder.clone(),
+                missing: 1,
+                planned: 1,
+                first: vec![unit.to_string()],
+            });
+        };
+        let path = shard_path(&from.folder, unit);
+        let bytes = fs::read(&path).map_err(|cause| StoreError::Io {
+            action: "read",
+            path: path.clone(),
+            cause,
+        })?;
+        if hash_bytes(&bytes) != record.checksum {
+            return Err(from.damage(unit, "it changed while it was read"));
+        }
+        write_bytes(&self.storage, &shard_path(&self.folder, unit), &bytes)?;
+        write_json(&self.storage, &record_path(&self.folder, unit), record)?;
+        self.states
+            .insert(unit.clone(), ShardState::Complete(record.clone()));
+        Ok(record.bytes)
     }
 
     /// All rows in the order of the plan. For tables that may not fit into memory, use [`assemble`].

@@ -265,7 +265,7 @@ fn one_process_writes_at_a_time() {
     let error = RunDirectory::open(&Storage::new(), &root).unwrap_err();
     assert!(
         error.to_string().contains(&format!(
-            "in use by another process (process {})",
+            "in use by another process (process {} on ",
             std::process::id()
         )),
         "{error}"
@@ -282,6 +282,87 @@ fn one_process_writes_at_a_time() {
     drop(RunDirectory::open(&Storage::new(), &root).unwrap());
     assert_eq!(names(&root), [".lock", "manifest.json", "trials"]);
     assert!(names(&root.join("trials")).is_empty());
+}
+
+fn join(root: &Path, shard: &str, resume: bool) -> Result<RunDirectory, StoreError> {
+    let planned = |manifest: &Manifest| manifest.plan_hash.is_some();
+    RunDirectory::join(
+        &Storage::new(),
+        root,
+        manifest(20),
+        shard.parse().unwrap(),
+        resume,
+        planned,
+    )
+}
+
+#[test]
+fn shards_share_a_run_after_one_of_them_has_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("run");
+    let mut first = join(&root, "0/3", false).unwrap();
+    // Another shard waits for the plan, the same shard and a run of all stages are refused.
+    assert!(matches!(
+        join(&root, "1/3", false),
+        Err(StoreError::Planning { .. })
+    ));
+    assert!(matches!(join(&root, "0/3", true), Err(StoreError::Locked { .. })));
+    first
+        .update(|manifest| {
+            manifest.plan_hash = Some(glassbox_store::hash_bytes(b"plan"));
+            Ok(())
+        })
+        .unwrap();
+    first.share().unwrap();
+    let mut second = join(&root, "1/3", false).unwrap();
+    assert_eq!(second.manifest(), first.manifest());
+    for (shard, resume) in [("0/3", true), ("1/3", true)] {
+        assert!(matches!(
+            join(&root, shard, resume),
+            Err(StoreError::Locked { .. })
+        ));
+    }
+    assert!(matches!(create(&root, true), Err(StoreError::Locked { .. })));
+    for run in [&mut first, &mut second] {
+        assert!(matches!(
+            run.start_stage("causal"),
+            Err(StoreError::Shared { .. })
+        ));
+    }
+    // What others are writing is not taken for the remains of a dead process.
+    fs::write(root.join(".tmp-1-1-x"), "half").unwrap();
+    drop(first);
+    let third = join(&root, "2/3", false).unwrap();
+    assert!(root.join(".tmp-1-1-x").exists());
+    drop((second, third));
+
+    // When all have ended, the run is one again; a shard that was begun is only resumed.
+    let error = join(&root, "0/3", false).unwrap_err();
+    assert!(matches!(error, StoreError::RunExists { .. }), "{error}");
+    let error = join(&root, "0/4", true).unwrap_err();
+    assert!(error.to_string().contains("begun as 3 shards, not 4"), "{error}");
+    drop(join(&root, "0/3", true).unwrap());
+    assert!(!root.join(".tmp-1-1-x").exists());
+    create(&root, true).unwrap().start_stage("causal").unwrap();
+}
+
+#[test]
+fn a_run_of_all_stages_keeps_shards_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("run");
+    let run = create(&root, false).unwrap();
+    assert!(matches!(join(&root, "0/2", true), Err(StoreError::Locked { .. })));
+    drop(run);
+    assert!(matches!(
+        join(&root, "0/2", false),
+        Err(StoreError::RunExists { .. })
+    ));
+    join(&root, "0/2", true).unwrap();
+    let mut other = manifest(21);
+    other.plan_hash = None;
+    let storage = Storage::new();
+    let error = RunDirectory::join(&storage, &root, other, "1/2".parse().unwrap(), true, |_| true);
+    assert!(matches!(error, Err(StoreError::Incompatible { .. })));
 }
 
 #[test]

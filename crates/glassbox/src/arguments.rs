@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use glassbox_store::SweepShard;
 
 use crate::feature_setting::FeatureSetting;
 
@@ -40,6 +41,16 @@ pub enum Verb {
                             scenario.toml --out runs/first --pilot 3\n  glassbox run scenario.toml --out runs/first --resume"
     )]
     Run(RunArguments),
+    /// Run the trials of a scenario alone: whole, or as one shard of several processes.
+    #[command(
+        after_help = "Examples:\n  glassbox sweep scenario.toml --out runs/first --shard 2/4\n  glassbox sweep scenario.toml \
+                            --out runs/first --shard-count 16 --resume    (in a SLURM array job)\n\nShards are counted from 0. Without \
+                            --shard or --shard-index the index is SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX, where one is set."
+    )]
+    Sweep(SweepArguments),
+    /// Put the shards of a sweep together into one run.
+    #[command(after_help = "Example: glassbox merge runs/shard-0 runs/shard-1 --out runs/whole")]
+    Merge(MergeArguments),
     /// Say what a checkpoint, a dictionary, a run directory or a table holds, and whether it is usable.
     #[command(after_help = "Example: glassbox inspect runs/first")]
     Inspect(InspectArguments),
@@ -100,6 +111,57 @@ pub struct RunArguments {
     /// Run the first N selected features only, and print time, memory and disk for the whole.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub pilot: Option<usize>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `sweep`.
+#[derive(Debug, Args)]
+pub struct SweepArguments {
+    /// The scenario file (TOML).
+    pub config: PathBuf,
+    /// Folder for the run; shards may share one on a common file system, or have one each.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Continue what is there; what is complete is not done again.
+    #[arg(long)]
+    pub resume: bool,
+    /// Shard i of n, counted from 0: 0/4, 1/4, 2/4 and 3/4 for four shards.
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["shard_index", "shard_count"])]
+    pub shard: Option<SweepShard>,
+    /// Index of the shard, from 0.
+    #[arg(long, value_name = "I", requires = "shard_count")]
+    pub shard_index: Option<u32>,
+    /// Number of shards.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub shard_count: Option<u32>,
+    /// Take the selection and the plan of this run over instead of making them.
+    #[arg(long, value_name = "DIR")]
+    pub plan: Option<PathBuf>,
+    /// Select features, write the plan, and stop.
+    #[arg(long, conflicts_with_all = ["shard", "shard_index", "shard_count", "plan"])]
+    pub plan_only: bool,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `merge`.
+#[derive(Debug, Args)]
+pub struct MergeArguments {
+    /// Folders that `sweep --shard` wrote, all shards of one sweep.
+    #[arg(required = true, value_name = "SHARD_DIR")]
+    pub shards: Vec<PathBuf>,
+    /// Folder for the merged run.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Continue a merge that was interrupted.
+    #[arg(long)]
+    pub resume: bool,
+    /// Merge shards of processors with different instruction sets, whose numbers may differ in the last digits.
+    #[arg(long)]
+    pub allow_mixed_processors: bool,
     /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,

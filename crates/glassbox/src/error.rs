@@ -183,7 +183,7 @@ impl CliError {
     /// The exit code, part of the program's interface.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Experiment(ExperimentError::Interrupted { .. })
+            Self::Experiment(ExperimentError::Interrupted { .. } | ExperimentError::ShardsMissing { .. })
             | Self::Stopped { .. }
             | Self::Resumable { .. } => exit_code::PARTIAL,
             Self::Store(error)

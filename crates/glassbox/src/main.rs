@@ -14,6 +14,7 @@ mod output;
 mod plan_summary;
 mod progress;
 mod run_summary;
+mod shard_choice;
 mod shell;
 mod site_list;
 mod table;

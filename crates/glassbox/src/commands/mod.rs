@@ -4,9 +4,11 @@ mod demo;
 mod encode;
 mod generate;
 mod inspect;
+mod merge;
 mod patch;
 mod report;
 mod run;
+mod sweep;
 mod trace;
 
 use crate::arguments::{Arguments, Verb};
@@ -20,6 +22,8 @@ pub fn run(arguments: &Arguments) -> Result<u8, CliError> {
     match &arguments.verb {
         Verb::Demo(verb) => demo::demo(verb, arguments.quiet),
         Verb::Run(verb) => run::run(verb, arguments.quiet),
+        Verb::Sweep(verb) => sweep::sweep(verb, arguments.quiet),
+        Verb::Merge(verb) => merge::merge(verb, arguments.quiet),
         Verb::Inspect(verb) => inspect::inspect(verb),
         Verb::Generate(verb) => generate::generate(verb),
         Verb::Trace(verb) => trace::trace(verb),
