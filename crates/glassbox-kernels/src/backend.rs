@@ -15,8 +15,12 @@
 //!   [`Backend::matmul`], which dictionary training uses.
 //! - NaN and infinities pass through as IEEE 754 says. The engine checks for them where they would matter.
 
+use std::sync::Arc;
+
 use crate::error::KernelError;
+use crate::mapped_file::MappedFile;
 use crate::matmul::Layout;
+use crate::operands;
 
 /// Result of an operation.
 pub type Result<T> = std::result::Result<T, KernelError>;
@@ -52,6 +56,58 @@ pub enum StoredValues<'a> {
     Bf16(&'a [u8]),
     /// IEEE half precision.
     F16(&'a [u8]),
+}
+
+/// The type in which weights are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StoredType {
+    /// IEEE single precision.
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// IEEE half precision.
+    F16,
+}
+
+impl StoredType {
+    /// Bytes of one number.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 2,
+        }
+    }
+
+    /// These bytes, as numbers of this type.
+    #[must_use]
+    pub fn values(self, bytes: &[u8]) -> StoredValues<'_> {
+        match self {
+            Self::F32 => StoredValues::F32(bytes),
+            Self::Bf16 => StoredValues::Bf16(bytes),
+            Self::F16 => StoredValues::F16(bytes),
+        }
+    }
+}
+
+impl<'a> StoredValues<'a> {
+    /// The type of the numbers.
+    #[must_use]
+    pub fn element(&self) -> StoredType {
+        match self {
+            Self::F32(_) => StoredType::F32,
+            Self::Bf16(_) => StoredType::Bf16,
+            Self::F16(_) => StoredType::F16,
+        }
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        match *self {
+            Self::F32(bytes) | Self::Bf16(bytes) | Self::F16(bytes) => bytes,
+        }
+    }
 }
 
 /// Shape of one attention call.
@@ -177,6 +233,19 @@ pub trait Backend: Clone + Send + Sync + std::fmt::Debug + 'static {
     fn read(&self, buffer: &Self::Buffer, at: usize, values: &mut [f32]) -> Result<()>;
     /// A weight matrix [rows, columns] from a checkpoint's bytes.
     fn matrix(&self, values: StoredValues<'_>, rows: usize, columns: usize) -> Result<Self::Matrix>;
+    /// A weight matrix [rows, columns] from the bytes of a mapped file, from byte `at` on. A backend on the host may
+    /// keep the file and use the bytes where they are; the others copy them.
+    fn matrix_mapped(
+        &self,
+        file: &Arc<MappedFile>,
+        at: usize,
+        element: StoredType,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Self::Matrix> {
+        let bytes = operands::mapped("matrix_mapped", file.as_bytes(), at, element, rows, columns)?;
+        self.matrix(element.values(bytes), rows, columns)
+    }
     /// A weight matrix [rows, columns] from the transpose [columns, rows] as stored (GPT-2's Conv1D, SAELens's W_enc).
     fn matrix_from_transposed(
         &self,

@@ -1,7 +1,7 @@
 //! Checks of the operands of every operation, shared by all backends: after them, no element outside a buffer
 //! is addressed and no count is zero that is divided by.
 
-use crate::backend::{AttentionShape, FeatureDelta, Result, SharedKeys, StoredValues};
+use crate::backend::{AttentionShape, FeatureDelta, Result, SharedKeys, StoredType, StoredValues};
 use crate::error::KernelError;
 
 /// Product of extents; stops at `usize::MAX`, which no buffer reaches.
@@ -83,6 +83,20 @@ pub(crate) fn stored(op: &'static str, values: StoredValues<'_>, rows: usize, co
         });
     }
     Ok(())
+}
+
+/// The bytes of a matrix inside a file.
+pub(crate) fn mapped<'a>(
+    op: &'static str,
+    file: &'a [u8],
+    at: usize,
+    element: StoredType,
+    rows: usize,
+    columns: usize,
+) -> Result<&'a [u8]> {
+    let end = at.saturating_add(product(&[rows, columns, element.bytes()]));
+    KernelError::check(op, "file", file.len(), end)?;
+    Ok(&file[at..end])
 }
 
 /// `values [k, width]` repeated over `rows` of `x`.

@@ -1,6 +1,8 @@
 //! Operands for the checks and the comparison of results.
 
-use crate::backend::{Backend, StoredValues};
+use half::{bf16, f16};
+
+use crate::backend::{Backend, StoredType};
 
 /// How far a result may be from the reference: |found − expected| ≤ absolute + relative · |expected|. NaN must
 /// meet NaN, an infinity the same infinity.
@@ -70,11 +72,32 @@ pub(super) fn output<B: Backend>(backend: &B, count: usize) -> B::Buffer {
 
 /// A matrix of numbers.
 pub(super) fn matrix<B: Backend>(backend: &B, seed: usize, rows: usize, columns: usize) -> B::Matrix {
-    let bytes: Vec<u8> = numbers(seed, rows * columns)
-        .iter()
-        .flat_map(|x| x.to_le_bytes())
-        .collect();
-    backend.matrix(StoredValues::F32(&bytes), rows, columns).unwrap()
+    stored_matrix(backend, StoredType::F32, seed, rows, columns)
+}
+
+/// As [`matrix`], rounded to the type in which it is stored.
+pub(super) fn stored_matrix<B: Backend>(
+    backend: &B,
+    element: StoredType,
+    seed: usize,
+    rows: usize,
+    columns: usize,
+) -> B::Matrix {
+    let bytes = stored_bytes(element, &numbers(seed, rows * columns));
+    backend.matrix(element.values(&bytes), rows, columns).unwrap()
+}
+
+/// Numbers as a checkpoint holds them.
+pub(super) fn stored_bytes(element: StoredType, values: &[f32]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(values.len() * element.bytes());
+    for &value in values {
+        match element {
+            StoredType::F32 => bytes.extend(value.to_le_bytes()),
+            StoredType::Bf16 => bytes.extend(bf16::from_f32(value).to_le_bytes()),
+            StoredType::F16 => bytes.extend(f16::from_f32(value).to_le_bytes()),
+        }
+    }
+    bytes
 }
 
 /// All elements of a buffer, those behind the result too.

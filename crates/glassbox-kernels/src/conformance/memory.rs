@@ -1,12 +1,16 @@
 //! Buffers, matrices, moving rows.
 
-use super::compare::{EXACT, UNTOUCHED, agree, content, input, matrix, numbers, output};
-use crate::backend::{AttentionShape, Backend, StoredValues};
+use std::sync::Arc;
+
+use super::compare::{EXACT, UNTOUCHED, agree, content, input, matrix, numbers, output, stored_bytes};
+use crate::backend::{AttentionShape, Backend, StoredType, StoredValues};
+use crate::mapped_file::MappedFile;
 
 /// Buffers and matrices hold what was put in; rows move to where they should.
 pub fn check_memory<B: Backend>(backend: &B) {
     buffers(backend);
     matrices(backend);
+    mapped(backend);
     rows(backend);
     caches(backend);
     assert!(!backend.name().is_empty() && !backend.instruction_set().is_empty());
@@ -92,6 +96,43 @@ fn matrices<B: Backend>(backend: &B) {
         b.embed(&table, &[8, 0, 3, 3], &mut dst).unwrap();
         content(b, &dst)
     });
+}
+
+/// Matrices in a file, at places that are aligned to their elements and at places that are not.
+fn mapped<B: Backend>(backend: &B) {
+    let path = std::env::temp_dir().join(format!("glassbox-mapped-{}", std::process::id()));
+    let name = format!("{:?}", std::thread::current().id());
+    let path = path.with_extension(name.replace(|c: char| !c.is_ascii_digit(), ""));
+    for element in [StoredType::F32, StoredType::Bf16, StoredType::F16] {
+        for (rows, columns) in [(0, 3), (3, 5), (37, 66)] {
+            for at in [0, 1, 2, 8] {
+                let mut bytes = vec![0xff; at];
+                bytes.extend(stored_bytes(element, &numbers(9, rows * columns)));
+                std::fs::write(&path, &bytes).unwrap();
+                let file = Arc::new(MappedFile::open(&path).unwrap());
+                std::fs::remove_file(&path).unwrap();
+                let all: Vec<u32> = (0..rows as u32).collect();
+                agree!(
+                    backend,
+                    EXACT,
+                    format!("matrix_mapped {element:?} [{rows}, {columns}] at {at}"),
+                    |b| {
+                        let matrix = b.matrix_mapped(&file, at, element, rows, columns).unwrap();
+                        assert_eq!(b.matrix_shape(&matrix), (rows, columns));
+                        let mut dst = output(b, rows * columns);
+                        b.matrix_rows(&matrix, &all, &mut dst).unwrap();
+                        content(b, &dst)
+                    }
+                );
+                for (at, rows) in [(at + 1, rows), (usize::MAX, rows), (at, usize::MAX)] {
+                    if rows > 0 {
+                        let refused = backend.matrix_mapped(&file, at, element, rows, columns);
+                        assert!(refused.is_err(), "a matrix beyond the end of its file");
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn rows<B: Backend>(backend: &B) {

@@ -1,15 +1,20 @@
 //! [`CpuBackend`]: checks the operands of every operation and hands their elements to the kernels.
 
+use std::sync::Arc;
+
 use super::edits::Features;
+use super::elements::with_elements;
 use super::instructions::Instructions;
-use super::memory::{CpuBuffer, CpuMatrix};
+use super::matrix::CpuMatrix;
+use super::memory::CpuBuffer;
 use super::{
     attention, edits, memory, norms, pointwise, products, rotary, selection, shared_attention, softmax,
 };
 use crate::backend::{
     ActivationKind, AttentionShape, Backend, FeatureDelta, FeatureRows, NormKind, Result, SharedKeys,
-    StoredValues, TopEntries, VocabularyStatistics,
+    StoredType, StoredValues, TopEntries, VocabularyStatistics,
 };
+use crate::mapped_file::MappedFile;
 use crate::matmul::{Layout, matmul};
 use crate::operands::{self, FeatureSizes, product, sizes};
 
@@ -79,6 +84,18 @@ impl Backend for CpuBackend {
         Ok(CpuMatrix::from_stored(values, rows, columns))
     }
 
+    fn matrix_mapped(
+        &self,
+        file: &Arc<MappedFile>,
+        at: usize,
+        element: StoredType,
+        rows: usize,
+        columns: usize,
+    ) -> Result<CpuMatrix> {
+        operands::mapped("matrix_mapped", file.as_bytes(), at, element, rows, columns)?;
+        Ok(CpuMatrix::from_mapped(file, at, element, rows, columns))
+    }
+
     fn matrix_from_transposed(
         &self,
         values: StoredValues<'_>,
@@ -95,7 +112,9 @@ impl Backend for CpuBackend {
 
     fn matrix_rows(&self, matrix: &CpuMatrix, rows: &[u32], dst: &mut CpuBuffer) -> Result<()> {
         operands::matrix_rows("matrix_rows", "rows", matrix.shape(), rows, dst.len())?;
-        memory::gather_rows(matrix.values(), matrix.shape().1, rows, dst.values_mut());
+        with_elements!(matrix.elements(), from => {
+            memory::gather_rows(from, matrix.shape().1, rows, dst.values_mut());
+        });
         Ok(())
     }
 
@@ -245,7 +264,9 @@ impl Backend for CpuBackend {
 
     fn embed(&self, table: &CpuMatrix, ids: &[u32], dst: &mut CpuBuffer) -> Result<()> {
         operands::matrix_rows("embed", "ids", table.shape(), ids, dst.len())?;
-        memory::gather_rows(table.values(), table.shape().1, ids, dst.values_mut());
+        with_elements!(table.elements(), from => {
+            memory::gather_rows(from, table.shape().1, ids, dst.values_mut());
+        });
         Ok(())
     }
 
@@ -258,7 +279,8 @@ impl Backend for CpuBackend {
         y: &mut CpuBuffer,
     ) -> Result<()> {
         operands::linear(x.len(), n, matrix.shape(), bias.map(CpuBuffer::len), y.len())?;
-        products::linear(x.values(), n, matrix, bias.map(CpuBuffer::values), y.values_mut())
+        products::linear(x.values(), n, matrix, bias.map(CpuBuffer::values), y.values_mut());
+        Ok(())
     }
 
     fn linear_backward(
@@ -270,7 +292,8 @@ impl Backend for CpuBackend {
         d_x: &mut CpuBuffer,
     ) -> Result<()> {
         operands::linear_backward(d_y.len(), n, matrix.shape(), d_x.len())?;
-        products::linear_backward(d_y.values(), n, matrix, accumulate, d_x.values_mut())
+        products::linear_backward(d_y.values(), n, matrix, accumulate, d_x.values_mut());
+        Ok(())
     }
 
     fn matmul(

@@ -48,6 +48,18 @@ impl Instructions {
         }
     }
 
+    /// Elements of a vector, as [`Lanes::WIDTH`](super::lanes::Lanes::WIDTH).
+    pub(crate) fn width(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 16,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 8,
+            Self::Baseline if cfg!(target_arch = "aarch64") => 4,
+            Self::Baseline => 8,
+        }
+    }
+
     /// Architecture and instruction set, `x86-64 avx512f` for example.
     pub(crate) fn describe(self) -> String {
         let architecture = match std::env::consts::ARCH {

@@ -20,6 +20,8 @@ pub(crate) trait Lanes: Copy {
     const WIDTH: usize;
     /// Whether there are 32 vector registers, not 16.
     const MANY_REGISTERS: bool;
+    /// Rows of the largest tile of sums, two vectors wide, that the registers hold.
+    const TILE_ROWS: usize;
     /// All lanes zero.
     unsafe fn zero() -> Self::Vector;
     /// All lanes `x`.
@@ -36,6 +38,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store(to: *mut f32, x: Self::Vector);
     /// Writes the first `count` lanes.
     unsafe fn store_partial(to: *mut f32, x: Self::Vector, count: usize);
+    /// a + b, lane by lane.
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// a · b + c, lane by lane.
     unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// Sum over the lanes of each of four vectors, in a fixed order.
@@ -70,6 +74,7 @@ impl Lanes for Portable {
     type Vector = [f32; 8];
     const WIDTH: usize = 8;
     const MANY_REGISTERS: bool = false;
+    const TILE_ROWS: usize = 3;
 
     #[inline(always)]
     unsafe fn zero() -> [f32; 8] {
@@ -121,6 +126,11 @@ impl Lanes for Portable {
             // SAFETY: the caller promises `count` writable elements.
             unsafe { *to.add(lane) = value }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] + b[i])
     }
 
     #[inline(always)]

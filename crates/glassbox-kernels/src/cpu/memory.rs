@@ -1,16 +1,15 @@
-//! Storage on the host: buffers, frozen matrices, and moving rows between them.
+//! Buffers on the host, and moving rows between them.
 
 use bytemuck::{Pod, Zeroable};
-use half::{bf16, f16};
-use rayon::prelude::*;
 
+use super::elements::Element;
 use super::parallel::{POINTWISE, for_each_chunk, rows_per_chunk};
-use crate::backend::{AttentionShape, StoredValues};
+use crate::backend::AttentionShape;
 
 /// One cache line, so that rows whose width is a multiple of 16 never straddle one more line than they must.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
-struct Line([f32; 16]);
+pub(crate) struct Line([f32; 16]);
 
 /// f32 elements in host memory, aligned to 64 bytes.
 #[derive(Clone)]
@@ -59,123 +58,17 @@ impl CpuBuffer {
     }
 }
 
-/// A frozen weight matrix [rows, columns] in host memory, row after row.
-///
-/// Half precision is widened to f32 when the matrix is built: every product then runs at f32 speed, for twice
-/// the memory.
-#[derive(Clone)]
-pub struct CpuMatrix {
-    rows: usize,
-    columns: usize,
-    values: CpuBuffer,
-}
-
-impl std::fmt::Debug for CpuMatrix {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CpuMatrix")
-            .field("rows", &self.rows)
-            .field("columns", &self.columns)
-            .finish_non_exhaustive()
-    }
-}
-
-impl CpuMatrix {
-    /// From exactly `rows · columns` stored numbers.
-    pub(crate) fn from_stored(stored: StoredValues<'_>, rows: usize, columns: usize) -> Self {
-        let mut values = CpuBuffer::zeros(rows * columns);
-        widen(stored, values.values_mut());
-        Self {
-            rows,
-            columns,
-            values,
-        }
-    }
-
-    /// From the transpose [columns, rows].
-    pub(crate) fn from_transposed(stored: StoredValues<'_>, rows: usize, columns: usize) -> Self {
-        // Square tiles, so that both sides of the transposition stay in cache.
-        const TILE: usize = 32;
-        let mut transposed = CpuBuffer::zeros(rows * columns);
-        widen(stored, transposed.values_mut());
-        let from = transposed.values();
-        let mut values = CpuBuffer::zeros(rows * columns);
-        for_each_chunk(
-            values.values_mut(),
-            TILE * columns,
-            rows * columns >= POINTWISE,
-            |tile, to| {
-                let first_row = tile * TILE;
-                for first_column in (0..columns).step_by(TILE) {
-                    let last_column = (first_column + TILE).min(columns);
-                    for (i, row) in to.chunks_mut(columns).enumerate() {
-                        for column in first_column..last_column {
-                            row[column] = from[column * rows + first_row + i];
-                        }
-                    }
-                }
-            },
-        );
-        Self {
-            rows,
-            columns,
-            values,
-        }
-    }
-
-    /// Rows and columns.
-    pub(crate) fn shape(&self) -> (usize, usize) {
-        (self.rows, self.columns)
-    }
-
-    /// All elements, row after row.
-    pub(crate) fn values(&self) -> &[f32] {
-        self.values.values()
-    }
-}
-
-/// Widens stored little-endian numbers to f32.
-fn widen(stored: StoredValues<'_>, to: &mut [f32]) {
-    const CHUNK: usize = 1 << 16;
-    match stored {
-        StoredValues::F32(bytes) => {
-            to.par_chunks_mut(CHUNK)
-                .zip(bytes.par_chunks(4 * CHUNK))
-                .for_each(|(to, bytes)| {
-                    for (to, bytes) in to.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                        *to = f32::from_le_bytes(*bytes);
-                    }
-                });
-        }
-        StoredValues::Bf16(bytes) => {
-            to.par_chunks_mut(CHUNK)
-                .zip(bytes.par_chunks(2 * CHUNK))
-                .for_each(|(to, bytes)| {
-                    for (to, bytes) in to.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                        *to = bf16::from_le_bytes(*bytes).to_f32();
-                    }
-                });
-        }
-        StoredValues::F16(bytes) => {
-            to.par_chunks_mut(CHUNK)
-                .zip(bytes.par_chunks(2 * CHUNK))
-                .for_each(|(to, bytes)| {
-                    for (to, bytes) in to.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                        *to = f16::from_le_bytes(*bytes).to_f32();
-                    }
-                });
-        }
-    }
-}
-
-/// dst[i, ..] = src[rows[i], ..].
-pub(crate) fn gather_rows(src: &[f32], width: usize, rows: &[u32], dst: &mut [f32]) {
+/// dst[i, ..] = src[rows[i], ..], widened.
+pub(crate) fn gather_rows<E: Element>(src: &[E], width: usize, rows: &[u32], dst: &mut [f32]) {
     let dst = &mut dst[..rows.len() * width];
     let several_threads = dst.len() >= 4 * POINTWISE;
     let chunk = rows_per_chunk(width, POINTWISE);
     for_each_chunk(dst, chunk * width, several_threads, |i, dst| {
         for (to, &row) in dst.chunks_exact_mut(width).zip(&rows[i * chunk..]) {
             let from = row as usize * width;
-            to.copy_from_slice(&src[from..from + width]);
+            for (to, from) in to.iter_mut().zip(&src[from..from + width]) {
+                *to = from.widen();
+            }
         }
     });
 }

@@ -7,8 +7,10 @@ mod elementary;
 mod elements;
 mod instructions;
 mod lanes;
+mod matrix;
 mod memory;
 mod norms;
+mod panels;
 mod parallel;
 mod pointwise;
 mod products;
@@ -21,4 +23,5 @@ mod softmax;
 mod tiles;
 
 pub use backend::CpuBackend;
-pub use memory::{CpuBuffer, CpuMatrix};
+pub use matrix::CpuMatrix;
+pub use memory::CpuBuffer;

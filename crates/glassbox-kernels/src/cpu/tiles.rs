@@ -4,6 +4,7 @@
 //! plain one (sums of scaled rows). Each output element is accumulated along k in an order that depends on k and
 //! on the instruction set only, so it does not matter which rows are computed together, or on which thread.
 
+use super::elements::Element;
 use super::instructions::Instructions;
 use super::lanes::Lanes;
 #[cfg(target_arch = "aarch64")]
@@ -61,6 +62,11 @@ impl Destination {
         }
     }
 
+    /// The first element. What is written there is the caller's responsibility, as in the products of this module.
+    pub(crate) fn pointer(self) -> *mut f32 {
+        self.start
+    }
+
     /// The part from element `at` on.
     pub(crate) fn from(self, at: usize) -> Self {
         assert!(at <= self.len, "destination starts at {at} of {}", self.len);
@@ -88,11 +94,11 @@ impl Destination {
 ///
 /// # Safety
 /// `out` must still be mutably borrowed by the caller's caller, and no other thread may touch the same elements.
-pub(crate) unsafe fn product_by_rows(
+pub(crate) unsafe fn product_by_rows<E: Element>(
     (m, n, k): (usize, usize, usize),
     a: &[f32],
     a_row: usize,
-    b: &[f32],
+    b: &[E],
     b_row: usize,
     scale: f32,
     out: Destination,
@@ -114,12 +120,12 @@ pub(crate) unsafe fn product_by_rows(
     }
 }
 
-unsafe fn product_by_rows_with(
+unsafe fn product_by_rows_with<E: Element>(
     instructions: Instructions,
     (m, n, k): (usize, usize, usize),
     a: &[f32],
     a_row: usize,
-    b: &[f32],
+    b: &[E],
     b_row: usize,
     scale: f32,
     out: Destination,
@@ -157,18 +163,18 @@ unsafe fn product_by_rows_with(
             Instructions::Avx512 => by_rows_avx512(&job),
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => by_rows_avx2(&job),
-            Instructions::Baseline => by_rows::<Baseline>(&job),
+            Instructions::Baseline => by_rows::<Baseline, E>(&job),
         }
     }
 }
 
-struct ByRows {
+struct ByRows<E> {
     m: usize,
     n: usize,
     k: usize,
     a: *const f32,
     a_row: usize,
-    b: *const f32,
+    b: *const E,
     b_row: usize,
     scale: f32,
     out: *mut f32,
@@ -176,58 +182,79 @@ struct ByRows {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx2,fma")]
-unsafe fn by_rows_avx512(job: &ByRows) {
+#[target_feature(enable = "avx512f,avx2,fma,f16c")]
+unsafe fn by_rows_avx512<E: Element>(job: &ByRows<E>) {
     // SAFETY: the caller's promise.
-    unsafe { by_rows::<Avx512>(job) }
+    unsafe { by_rows::<Avx512, E>(job) }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn by_rows_avx2(job: &ByRows) {
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn by_rows_avx2<E: Element>(job: &ByRows<E>) {
     // SAFETY: the caller's promise.
-    unsafe { by_rows::<Avx2>(job) }
+    unsafe { by_rows::<Avx2, E>(job) }
 }
 
 /// Walks the output in tiles of up to 6 rows (2 with few registers) by 4 columns. The rows of b change slowest:
-/// they are the weights, which come from far and should be read once.
+/// they are the weights, which come from far and should be read once. While four of them are first worked on, the
+/// next four are fetched.
 #[inline(always)]
-unsafe fn by_rows<L: Lanes>(job: &ByRows) {
+unsafe fn by_rows<L: Lanes, E: Element>(job: &ByRows<E>) {
     let mut j = 0;
     while j < job.n {
         let columns = (job.n - j).min(4);
         let mut i = 0;
         while i < job.m {
-            let left = job.m - i;
             // SAFETY: the caller of the kernel promises valid operands; i and j stay within m and n.
-            let done = unsafe {
+            i += unsafe {
                 if columns < 4 {
                     for column in 0..columns {
-                        by_rows_tile::<L, 1, 1>(job, i, j + column);
+                        by_rows_tile::<L, E, 1, 1, false>(job, i, j + column);
                     }
                     1
-                } else if L::MANY_REGISTERS && left >= 6 {
-                    by_rows_tile::<L, 6, 4>(job, i, j);
-                    6
-                } else if L::MANY_REGISTERS && left >= 4 {
-                    by_rows_tile::<L, 4, 4>(job, i, j);
-                    4
-                } else if left >= 2 {
-                    by_rows_tile::<L, 2, 4>(job, i, j);
-                    2
+                } else if i == 0 {
+                    by_rows_tiles::<L, E, true>(job, i, j)
                 } else {
-                    by_rows_tile::<L, 1, 4>(job, i, j);
-                    1
+                    by_rows_tiles::<L, E, false>(job, i, j)
                 }
             };
-            i += done;
         }
         j += columns;
     }
 }
 
+/// As many rows by 4 columns as the registers hold; gives how many.
 #[inline(always)]
-unsafe fn by_rows_tile<L: Lanes, const R: usize, const C: usize>(job: &ByRows, i: usize, j: usize) {
+unsafe fn by_rows_tiles<L: Lanes, E: Element, const AHEAD: bool>(
+    job: &ByRows<E>,
+    i: usize,
+    j: usize,
+) -> usize {
+    let left = job.m - i;
+    // SAFETY: the caller's promise.
+    unsafe {
+        if L::MANY_REGISTERS && left >= 6 {
+            by_rows_tile::<L, E, 6, 4, AHEAD>(job, i, j);
+            6
+        } else if L::MANY_REGISTERS && left >= 4 {
+            by_rows_tile::<L, E, 4, 4, AHEAD>(job, i, j);
+            4
+        } else if left >= 2 {
+            by_rows_tile::<L, E, 2, 4, AHEAD>(job, i, j);
+            2
+        } else {
+            by_rows_tile::<L, E, 1, 4, AHEAD>(job, i, j);
+            1
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn by_rows_tile<L: Lanes, E: Element, const R: usize, const C: usize, const AHEAD: bool>(
+    job: &ByRows<E>,
+    i: usize,
+    j: usize,
+) {
     // SAFETY: rows i..i+R of a, j..j+C of b and the matching outputs exist, as the caller promises; p + WIDTH
     // or p + rest stays within k.
     unsafe {
@@ -238,7 +265,11 @@ unsafe fn by_rows_tile<L: Lanes, const R: usize, const C: usize>(job: &ByRows, i
         while p + L::WIDTH <= job.k {
             let mut right = [L::zero(); C];
             for (c, right) in right.iter_mut().enumerate() {
-                *right = L::load(b.add(c * job.b_row + p));
+                let from = b.add(c * job.b_row + p);
+                if AHEAD {
+                    L::prefetch(from.wrapping_add(C * job.b_row).cast());
+                }
+                *right = E::load::<L>(from);
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let left = L::load(a.add(r * job.a_row + p));
@@ -252,7 +283,7 @@ unsafe fn by_rows_tile<L: Lanes, const R: usize, const C: usize>(job: &ByRows, i
         if rest > 0 {
             let mut right = [L::zero(); C];
             for (c, right) in right.iter_mut().enumerate() {
-                *right = L::load_partial(b.add(c * job.b_row + p), rest);
+                *right = E::load_partial::<L>(b.add(c * job.b_row + p), rest);
             }
             for (r, sums) in sums.iter_mut().enumerate() {
                 let left = L::load_partial(a.add(r * job.a_row + p), rest);
@@ -372,14 +403,14 @@ struct ByColumns {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx2,fma")]
+#[target_feature(enable = "avx512f,avx2,fma,f16c")]
 unsafe fn by_columns_avx512(job: &ByColumns) {
     // SAFETY: the caller's promise.
     unsafe { by_columns::<Avx512>(job) }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn by_columns_avx2(job: &ByColumns) {
     // SAFETY: the caller's promise.
     unsafe { by_columns::<Avx2>(job) }
