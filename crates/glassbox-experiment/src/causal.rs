@@ -86,24 +86,8 @@ pub fn causal_rows(
 ) -> Result<Vec<CausalRow>, ExperimentError> {
     let mut rows = Vec::new();
     for treatment in index.treatments() {
-        let (role, comparisons): (&str, &[Comparison]) = match treatment.arm {
-            Arm::ValueA if kind == InterventionKind::Reconstruction => (
-                "selected",
-                &[
-                    VALUE_VS_VALUE,
-                    VALUE_A_VS_RECONSTRUCTION,
-                    VALUE_B_VS_RECONSTRUCTION,
-                    VALUE_A_VS_BASELINE,
-                    VALUE_B_VS_BASELINE,
-                ],
-            ),
-            Arm::ValueA => (
-                "selected",
-                &[VALUE_VS_VALUE, VALUE_A_VS_BASELINE, VALUE_B_VS_BASELINE],
-            ),
-            Arm::ControlA => ("control", &[CONTROL_VS_CONTROL]),
-            Arm::ReconstructOnly => ("reconstruction", &[RECONSTRUCT_VS_BASELINE]),
-            Arm::Baseline | Arm::ValueB | Arm::ControlB => continue,
+        let Some((role, comparisons)) = comparisons_of(treatment.arm, kind) else {
+            continue;
         };
         for comparison in comparisons {
             let first = sided(treatment, comparison.first);
@@ -127,6 +111,33 @@ pub fn causal_rows(
     }
     control_false_discoveries(&mut rows)?;
     Ok(rows)
+}
+
+/// The role of the feature that an arm stands for, and what it is compared in. An arm that is the second of a pair of
+/// values stands for nothing by itself.
+pub(crate) fn comparisons_of(
+    arm: Arm,
+    kind: InterventionKind,
+) -> Option<(&'static str, &'static [Comparison])> {
+    match arm {
+        Arm::ValueA if kind == InterventionKind::Reconstruction => Some((
+            "selected",
+            &[
+                VALUE_VS_VALUE,
+                VALUE_A_VS_RECONSTRUCTION,
+                VALUE_B_VS_RECONSTRUCTION,
+                VALUE_A_VS_BASELINE,
+                VALUE_B_VS_BASELINE,
+            ],
+        )),
+        Arm::ValueA => Some((
+            "selected",
+            &[VALUE_VS_VALUE, VALUE_A_VS_BASELINE, VALUE_B_VS_BASELINE],
+        )),
+        Arm::ControlA => Some(("control", &[CONTROL_VS_CONTROL])),
+        Arm::ReconstructOnly => Some(("reconstruction", &[RECONSTRUCT_VS_BASELINE])),
+        Arm::Baseline | Arm::ValueB | Arm::ControlB => None,
+    }
 }
 
 /// The treatment of an arm of a contrast: the baseline is shared by all, reconstruct-only by a layer.

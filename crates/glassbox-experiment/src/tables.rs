@@ -87,7 +87,8 @@ table! {
 
 table! {
     /// One trial: one generation under one arm.
-    pub struct TrialRow: "trials", version 1 {
+    #[derive(Default)]
+    pub struct TrialRow: "trials", version 2 {
         /// First 16 digits of the plan's hash: trials of different plans never mix.
         pub run: String,
         /// Unit of work.
@@ -126,6 +127,17 @@ table! {
         pub top_logit_ids: Vec<u32>,
         /// Largest logits of every generated token, values before temperature, k per token.
         pub top_logit_values: Vec<f32>,
+        /// Blocks of the recorded features that were active at least once; this and the following lists run in parallel,
+        /// sorted by block and feature. Empty if none are recorded.
+        pub recorded_layers: Vec<u32>,
+        /// Their indices.
+        pub recorded_features: Vec<u32>,
+        /// Mean activation over the generated tokens that were fed back (all but the last).
+        pub recorded_means: Vec<f32>,
+        /// Largest activation over these tokens.
+        pub recorded_maxima: Vec<f32>,
+        /// Activation at the last prompt position, after the intervention.
+        pub recorded_at_prompt_end: Vec<f32>,
     }
 }
 
@@ -466,5 +478,74 @@ table! {
         /// Effect over the difference between the clean and the corrupted run's metric: 1 brings the clean metric back; missing where
         /// the two do not differ.
         pub recovered: Option<f64>,
+    }
+}
+
+table! {
+    /// The decision of one prompt under one arm, read from the probabilities after the forced prefix: no sampling.
+    pub struct DecisionRow: "decision", version 1 {
+        /// Identity of the prompt within its family.
+        pub prompt_id: String,
+        /// Prompt family.
+        pub family: String,
+        /// Arm.
+        pub arm: String,
+        /// Block of the feature that is set, or of the dictionary that reconstructs; missing in the baseline.
+        pub layer: Option<u32>,
+        /// Feature that is set; missing in baseline and reconstruct-only.
+        pub feature: Option<u32>,
+        /// For controls: the selected feature of the same layer whose levels the control copies.
+        pub matched_feature: Option<u32>,
+        /// Value that the feature is set to, in the dictionary's units.
+        pub value: Option<f64>,
+        /// log p(target) − log p(other), in nats.
+        pub log_odds: f64,
+        /// Probability of the target outcome's continuations, at temperature 1 over the whole vocabulary.
+        pub probability_target: f64,
+        /// Probability of the other outcome's continuations.
+        pub probability_other: f64,
+    }
+}
+
+table! {
+    /// One contrast of one feature in the decision's log-odds. A prompt is one observation.
+    pub struct DecisionEffectRow: "decision_effects", version 1 {
+        /// Block index.
+        pub layer: u32,
+        /// Feature index; missing for the reconstruct-only arm of a layer.
+        pub feature: Option<u32>,
+        /// `selected`, `control` or `reconstruction`.
+        pub role: String,
+        /// For controls: the selected feature whose levels the control copies.
+        pub matched_feature: Option<u32>,
+        /// Prompt family, or `both`.
+        pub family: String,
+        /// What is compared, as second_vs_first: `value_b_vs_value_a`, `value_a_vs_baseline`, …
+        pub contrast: String,
+        /// Prompts.
+        pub prompts: u32,
+        /// Mean log-odds under the first arm, in nats.
+        pub mean_1: f64,
+        /// Mean log-odds under the second arm.
+        pub mean_2: f64,
+        /// Second minus first.
+        pub effect: f64,
+        /// Lower end of the 95 % interval of the effect (paired t over prompts); missing with fewer than two prompts or without
+        /// variation.
+        pub ci_low: Option<f64>,
+        /// Upper end of the 95 % interval.
+        pub ci_high: Option<f64>,
+        /// Effect over the standard deviation of the prompts' differences (d_z).
+        pub cohen_dz: Option<f64>,
+        /// Two-sided p value of the paired t test.
+        pub p: Option<f64>,
+        /// p value of a sign-flip permutation test of the prompts' differences (exact up to 16 non-zero differences, else 9,999
+        /// draws).
+        pub p_sign_flip: f64,
+        /// Benjamini–Hochberg q value of p over all tests of selected features; missing for controls and reconstruction.
+        pub q: Option<f64>,
+        /// For value B against value A of selected features: percentile of |effect| among the random-feature controls' |effect|
+        /// over the same prompts (mid-rank), 0 to 100.
+        pub control_percentile: Option<f64>,
     }
 }
