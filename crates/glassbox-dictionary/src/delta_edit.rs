@@ -134,6 +134,18 @@ impl<B: Backend> DeltaEdit<B> {
         })
     }
 
+    /// As [`DeltaEdit::new`], with the feature's value picked from the encoding of all features.
+    pub(crate) fn from_all_features(
+        dictionary: &Arc<Dictionary<B>>,
+        feature: u32,
+        coefficient: Coefficient,
+    ) -> Result<Self> {
+        Ok(Self {
+            feature: FeatureSubset::picked(dictionary, &[feature])?,
+            ..Self::new(dictionary, feature, coefficient)?
+        })
+    }
+
     /// Coefficients [n] of rows that are normalised, and whether the feature's own value is part of each.
     fn coefficients(&self, backend: &B, y: &B::Buffer, n: usize) -> Result<Vec<(f32, bool)>, KernelError> {
         match self.coefficient {

@@ -59,6 +59,26 @@ impl FeatureEdit {
     /// # Errors
     /// [`DictionaryError::FeatureOutOfRange`], [`DictionaryError::ValueNotFinite`], [`DictionaryError::EditOfTranscoder`].
     pub fn compile<B: Backend>(&self, dictionary: &Arc<Dictionary<B>>) -> Result<Arc<dyn RowEdit<B>>> {
+        self.compile_with(dictionary, true)
+    }
+
+    /// As [`FeatureEdit::compile`], but a value that is replaced is always taken from the encoding of all features, as
+    /// if the rule asked for it. The numbers are the same; what it costs shows what one encoder row saves.
+    ///
+    /// # Errors
+    /// As [`FeatureEdit::compile`].
+    pub fn compile_from_all_features<B: Backend>(
+        &self,
+        dictionary: &Arc<Dictionary<B>>,
+    ) -> Result<Arc<dyn RowEdit<B>>> {
+        self.compile_with(dictionary, false)
+    }
+
+    fn compile_with<B: Backend>(
+        &self,
+        dictionary: &Arc<Dictionary<B>>,
+        one_row: bool,
+    ) -> Result<Arc<dyn RowEdit<B>>> {
         let description = dictionary.description();
         if description.is_transcoder() {
             return Err(DictionaryError::EditOfTranscoder {
@@ -83,6 +103,11 @@ impl FeatureEdit {
                 check(feature, value)?;
                 let plain = description.input_normalisation == InputNormalisation::None;
                 match dictionary.threshold() {
+                    _ if !one_row => Ok(Arc::new(DeltaEdit::from_all_features(
+                        dictionary,
+                        feature,
+                        Coefficient::SetTo(value),
+                    )?)),
                     Some(threshold) if plain => {
                         let threshold = threshold[feature as usize];
                         Ok(Arc::new(ThresholdedDelta::new(

@@ -53,6 +53,18 @@ impl<B: Backend> FeatureSubset<B> {
         })
     }
 
+    /// These features, picked from the encoding of all.
+    pub(crate) fn picked(dictionary: &Arc<Dictionary<B>>, ids: &[u32]) -> Result<Self> {
+        for id in ids {
+            dictionary.description().check_feature(*id)?;
+        }
+        Ok(Self {
+            dictionary: Arc::clone(dictionary),
+            ids: ids.to_vec(),
+            rows: None,
+        })
+    }
+
     /// The features, in the order of the columns.
     pub fn ids(&self) -> &[u32] {
         &self.ids

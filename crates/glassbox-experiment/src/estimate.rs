@@ -5,10 +5,11 @@ use std::time::Instant;
 use crate::error::ExperimentError;
 use crate::plan::{Plan, count_trials};
 use crate::prompts::PromptSets;
+use crate::recording::Recording;
 use crate::scenario::Scenario;
 use crate::session::Session;
 use crate::sweep::estimated_bytes;
-use crate::trial_batch::{Recording, TrialContext};
+use crate::trial_batch::TrialContext;
 
 /// Tokens per row of the batch that is timed.
 const TIMED_TOKENS: usize = 16;
@@ -115,6 +116,7 @@ fn timed_rate(scenario: &Scenario, session: &Session, prompts: &PromptSets) -> R
         scenario: &timed,
         parser: &parser,
         run: "estimate",
+        baseline_runs: 1,
     };
     let rows = timed.sweep.batch_rows;
     let plan = Plan::new(std::slice::from_ref(prompt), &[], &[], rows as u32, rows).unit(0);

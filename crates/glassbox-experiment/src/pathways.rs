@@ -17,13 +17,14 @@ use crate::events::{Event, Reporter};
 use crate::executor::run_units;
 use crate::plan::{Plan, SelectedFeature, draw_controls};
 use crate::prompts::{Prompt, PromptSets};
+use crate::recording::{Recording, ReplayRecord};
 use crate::scenario::Scenario;
 use crate::session::Session;
 use crate::sweep::{shard_origin, unit_ids, warn_of_disk};
 use crate::tables::{
     ChainRow, CheckRow, PathwayRow, PlanRow, ReplayFeatureRow, SelectionRow, TokenFeatureRow, VerdictRow,
 };
-use crate::trial_batch::{Recording, ReplayRecord, TrialContext};
+use crate::trial_batch::TrialContext;
 use crate::trial_index::PairKey;
 
 /// What the stage finds.
@@ -300,6 +301,7 @@ impl Stage<'_> {
             scenario: self.scenario,
             parser: &parser,
             run: &run,
+            baseline_runs: 1,
         };
         let recording = if tokens.is_some() {
             Recording::Activations

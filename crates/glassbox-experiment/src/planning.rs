@@ -144,7 +144,7 @@ impl Run<'_> {
             &features,
             &controls,
             settings.trials,
-            settings.batch_rows,
+            settings.unit_trials,
         );
         let context = serde_json::to_string(&self.directory.manifest().hashes).map_err(|error| {
             ExperimentError::Data {

@@ -5,9 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
+use glassbox_dictionary::FeatureEdit;
+use glassbox_model::edit::Positions;
 use serde::{Deserialize, Serialize};
 
+use crate::decision::DecisionSettings;
 use crate::error::ExperimentError;
+use crate::feature_name::parse_feature_names;
 use crate::outcome::{Parser, ParserSpec, UNKNOWN};
 
 /// A scenario as its file states it, defaults filled in.
@@ -41,6 +45,9 @@ pub struct Scenario {
     /// Causal effects.
     #[serde(default)]
     pub causal: CausalSettings,
+    /// The exact decision read-out, if the scenario has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionSettings>,
     /// Pathways.
     #[serde(default)]
     pub pathways: PathwaySettings,
@@ -98,6 +105,16 @@ pub enum InterventionKind {
     Reconstruction,
 }
 
+impl InterventionKind {
+    /// The edit that sets a feature to a value in this way.
+    pub fn set(self, feature: u32, value: f32) -> FeatureEdit {
+        match self {
+            Self::Delta => FeatureEdit::SetByDelta { feature, value },
+            Self::Reconstruction => FeatureEdit::SetByReconstruction { feature, value },
+        }
+    }
+}
+
 /// Where an intervention acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
@@ -109,6 +126,17 @@ pub enum InterventionPositions {
     LastOfPrompt,
     /// Every position, the whole prompt included.
     All,
+}
+
+impl InterventionPositions {
+    /// The positions as the model knows them.
+    pub fn of_model(self) -> Positions {
+        match self {
+            Self::LastAndGenerated => Positions::LastAndGenerated,
+            Self::LastOfPrompt => Positions::LastOfPrompt,
+            Self::All => Positions::All,
+        }
+    }
 }
 
 /// By what the features of a layer are ranked, among those that differ between the families.
@@ -135,6 +163,9 @@ pub struct SelectSettings {
     pub alpha: f64,
     /// Prompts used per family at most.
     pub max_prompts: usize,
+    /// Names such as `L3-89` of the only features to take, instead of the first of each layer; whether they differ
+    /// between the families or not.
+    pub features: Vec<String>,
 }
 
 impl Default for SelectSettings {
@@ -144,6 +175,68 @@ impl Default for SelectSettings {
             rank_by: SelectionRank::CohenD,
             alpha: 0.05,
             max_prompts: 1000,
+            features: Vec::new(),
+        }
+    }
+}
+
+/// When a trial ends before its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum StopWhenDecided {
+    /// Never: the whole response is kept.
+    #[default]
+    Never,
+    /// At the end of the line in which the parser reads its outcome.
+    EndOfLine,
+    /// With the token after which the parser reads an outcome. For parsers whose outcome further text can't change.
+    AnyToken,
+}
+
+/// Which features are recorded in every trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordFeatures {
+    /// None.
+    #[default]
+    None,
+    /// The selected ones, of all blocks.
+    Selected,
+    /// Those of `sweep.recorded_features`.
+    Listed,
+}
+
+/// Ways in which a sweep saves work. All are on by default and change no result beyond rounding, but for
+/// `common_random_numbers`; they exist to be compared with and without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineSettings {
+    /// A prompt is computed once for all its trials, which attend to the same keys and values. Off: each trial has its own.
+    pub share_prefix: bool,
+    /// The last prompt position is computed from the first block on that a trial's edit changes.
+    pub resume_at_edit: bool,
+    /// A trial that ends makes place for the next one of its unit at once. Off: a batch begins when the one before is done.
+    pub continuous: bool,
+    /// A feature's value comes from its own encoder row where the dictionary's rule allows it. Off: from all features.
+    pub one_row_deltas: bool,
+    /// Recorded features are encoded without the others where the rule allows it.
+    pub encode_recorded_only: bool,
+    /// Baseline trials are run once per prompt. Off: anew for every feature, as often as the study did, results dropped.
+    pub pool_baselines: bool,
+    /// Trial t has the same random numbers in all arms. Off: its own in each, which is another experiment with wider intervals.
+    pub common_random_numbers: bool,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            share_prefix: true,
+            resume_at_edit: true,
+            continuous: true,
+            one_row_deltas: true,
+            encode_recorded_only: true,
+            pool_baselines: true,
+            common_random_numbers: true,
         }
     }
 }
@@ -164,20 +257,28 @@ pub struct SweepSettings {
     pub top_k: usize,
     /// The smallest set of tokens that holds this probability; 1 is all.
     pub top_p: f32,
-    /// Rows of one batch. Part of the plan: results may differ in the last bit between batch sizes.
+    /// Rows that are computed at a time. Part of the plan: results may differ in the last bit between batch sizes.
     pub batch_rows: usize,
+    /// Trials of one unit of work, of one prompt: what an interrupted run loses at most per worker. Part of the plan.
+    pub unit_trials: usize,
     /// How the intervention enters the residual.
     pub intervention: InterventionKind,
     /// Where it acts.
     pub positions: InterventionPositions,
     /// Random-feature controls per selected feature.
     pub controls_per_feature: usize,
-    /// Whether a trial ends at the end of the line in which the parser reads its outcome, instead of at its own end.
-    pub stop_when_decided: bool,
+    /// Whether a trial ends when the parser has read its outcome, instead of at its own end.
+    pub stop_when_decided: StopWhenDecided,
+    /// Features whose mean and largest activation over the generated tokens are kept with every trial.
+    pub record: RecordFeatures,
+    /// Names such as `L3-89`, for `record = "listed"`.
+    pub recorded_features: Vec<String>,
     /// Logits kept for every generated token; 0 keeps none.
     pub top_logits: usize,
     /// Bytes that the run may write.
     pub disk_budget_bytes: u64,
+    /// What may be switched off to see what it is worth.
+    pub engine: EngineSettings,
 }
 
 impl Default for SweepSettings {
@@ -189,13 +290,17 @@ impl Default for SweepSettings {
             temperature: 0.7,
             top_k: 0,
             top_p: 1.0,
-            batch_rows: 64,
+            batch_rows: 128,
+            unit_trials: 512,
             intervention: InterventionKind::Delta,
             positions: InterventionPositions::LastAndGenerated,
             controls_per_feature: 1,
-            stop_when_decided: false,
+            stop_when_decided: StopWhenDecided::Never,
+            record: RecordFeatures::None,
+            recorded_features: Vec::new(),
             top_logits: 0,
             disk_budget_bytes: 20_000_000_000,
+            engine: EngineSettings::default(),
         }
     }
 }
@@ -369,6 +474,7 @@ impl Scenario {
             ("sweep.max_prompts", self.sweep.max_prompts),
             ("sweep.max_new_tokens", self.sweep.max_new_tokens),
             ("sweep.batch_rows", self.sweep.batch_rows),
+            ("sweep.unit_trials", self.sweep.unit_trials),
             ("pathways.trials", self.pathways.trials as usize),
             ("pathways.max_prompts", self.pathways.max_prompts),
         ] {
@@ -389,6 +495,14 @@ impl Scenario {
                     .into(),
             );
         }
+        let listed = self.sweep.record == RecordFeatures::Listed;
+        if listed == self.sweep.recorded_features.is_empty() {
+            return wrong(
+                "sweep.recorded_features goes with sweep.record = \"listed\": give both, or neither".into(),
+            );
+        }
+        parse_feature_names("sweep", &self.sweep.recorded_features)?;
+        parse_feature_names("select", &self.select.features)?;
         if !(self.sweep.top_p > 0.0 && self.sweep.top_p <= 1.0) {
             return wrong(format!(
                 "sweep.top_p is {}, it must lie in (0, 1]",
@@ -449,6 +563,11 @@ impl Scenario {
                 "pathways.min_active_share is {}, it must lie in 0 to 1",
                 self.pathways.min_active_share
             ));
+        }
+        if let Some(decision) = &self.decision
+            && let Err(what) = decision.check(&self.outcome.choices, &self.outcome.target)
+        {
+            return wrong(what);
         }
         if let Err(error) = regex::Regex::new(&self.words.pattern) {
             return wrong(format!("words.pattern is no regular expression: {error}"));

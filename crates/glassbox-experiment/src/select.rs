@@ -7,8 +7,10 @@ use glassbox_model::forward::{ForwardRequest, LogitPositions};
 use glassbox_stats::{Moments, benjamini_hochberg, cohens_d, welch_t};
 
 use crate::capture::LastPositions;
+use crate::edges::RecordedFeature;
 use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
+use crate::feature_name::parse_feature_names;
 use crate::prompts::Prompt;
 use crate::scenario::{SelectSettings, SelectionRank};
 use crate::session::Session;
@@ -96,7 +98,12 @@ pub fn select(
             rows.push(selection_row(*layer, feature as u32, a, b)?);
         }
     }
-    mark_selected(&mut rows, settings, |layer, feature| {
+    let listed = parse_feature_names("select", &settings.features)?;
+    for &(layer, feature) in &listed {
+        session.check_layer(layer)?;
+        session.dictionary(layer)?.description().check_feature(feature)?;
+    }
+    mark_selected(&mut rows, settings, &listed, |layer, feature| {
         session.decoder_norm(layer, feature)
     })?;
     Ok(rows)
@@ -156,10 +163,12 @@ fn selection_row(
     })
 }
 
-/// One Benjamini–Hochberg family over everything tested, then the top n of each layer by the settings' rank.
+/// One Benjamini–Hochberg family over everything tested, then the top n of each layer by the settings' rank, or those
+/// that are listed.
 fn mark_selected(
     rows: &mut [SelectionRow],
     settings: &SelectSettings,
+    listed: &[RecordedFeature],
     decoder_norm: impl Fn(u32, u32) -> Result<f64, ExperimentError>,
 ) -> Result<(), ExperimentError> {
     let tested: Vec<usize> = (0..rows.len()).filter(|&index| rows[index].p.is_some()).collect();
@@ -201,6 +210,11 @@ fn mark_selected(
             rows[index].selected = rank < settings.top_per_layer;
         }
     }
+    if !listed.is_empty() {
+        for row in rows {
+            row.selected = listed.contains(&(row.layer, row.feature));
+        }
+    }
     Ok(())
 }
 
@@ -235,7 +249,7 @@ mod tests {
             top_per_layer: 2,
             ..SelectSettings::default()
         };
-        mark_selected(&mut rows, &settings, |_, _| Ok(1.0)).unwrap();
+        mark_selected(&mut rows, &settings, &[], |_, _| Ok(1.0)).unwrap();
         let selected: Vec<(u32, u32)> = rows
             .iter()
             .filter(|row| row.selected)

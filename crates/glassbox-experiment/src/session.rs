@@ -133,6 +133,24 @@ impl Session {
         Ok(self.dictionaries.load(Site::ResidPost(layer), &self.cache)?)
     }
 
+    /// That a block's output has a dictionary.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Data`] with the blocks that have one.
+    pub fn check_layer(&self, layer: u32) -> Result<(), ExperimentError> {
+        if self.layers.contains(&layer) {
+            return Ok(());
+        }
+        let blocks: Vec<String> = self.layers.iter().map(u32::to_string).collect();
+        Err(ExperimentError::Data {
+            stage: "select",
+            what: format!(
+                "block {layer} has no dictionary; blocks with one: {}",
+                blocks.join(", ")
+            ),
+        })
+    }
+
     /// Token ids of a prompt, the beginning-of-sequence token first where the model's prompts begin with it.
     ///
     /// # Errors

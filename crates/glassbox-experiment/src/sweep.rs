@@ -11,18 +11,22 @@ use glassbox_store::{
 use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
 use crate::executor::run_units;
+use crate::feature_name::parse_feature_names;
 use crate::outcome::Parser;
 use crate::plan::{ControlFeature, Plan, SelectedFeature};
 use crate::prompts::PromptSets;
+use crate::recording::{Recording, WantedFeatures};
+use crate::scenario::RecordFeatures;
 use crate::scenario::Scenario;
 use crate::session::Session;
 use crate::tables::TrialRow;
-use crate::trial_batch::{Recording, TrialContext};
+use crate::trial_batch::TrialContext;
 
 /// Bytes that a trial's row takes on disk, about, per generated token and besides: for the check before the first trial.
 const BYTES_PER_TOKEN: u64 = 6;
 const BYTES_PER_TRIAL: u64 = 120;
 const BYTES_PER_LOGIT: u64 = 8;
+const BYTES_PER_RECORDED: u64 = 14;
 const BYTES_PER_SHARD: u64 = 16_384;
 
 /// A planned sweep and what of it is complete.
@@ -200,7 +204,14 @@ impl Sweep {
             scenario,
             parser: &self.parser,
             run: &self.run,
+            baseline_runs: if scenario.sweep.engine.pool_baselines {
+                1
+            } else {
+                self.features.len()
+            },
         };
+        let wanted = self.wanted_features(session, scenario)?;
+        let recording = wanted.as_ref().map_or(Recording::None, Recording::Wanted);
         let (plan, store) = (&self.plan, &mut self.store);
         let mut done = total - to_do;
         let mut warned = false;
@@ -215,7 +226,7 @@ impl Sweep {
                     .and_then(|row| texts.get(&(row.family.as_str(), row.prompt_id.as_str())))
                     .copied()
                     .unwrap_or_default();
-                context.run_unit(workspace, text, &rows, Recording::None)
+                context.run_unit(workspace, text, &rows, recording)
             },
             |unit, result| {
                 let trials = result.trials.len() as u64;
@@ -245,6 +256,27 @@ impl Sweep {
     }
 }
 
+impl Sweep {
+    /// What every trial records.
+    fn wanted_features(
+        &self,
+        session: &Session,
+        scenario: &Scenario,
+    ) -> Result<Option<WantedFeatures>, ExperimentError> {
+        let settings = &scenario.sweep;
+        let features = match settings.record {
+            RecordFeatures::None => return Ok(None),
+            RecordFeatures::Selected => self
+                .features
+                .iter()
+                .map(|selected| (selected.layer, selected.feature))
+                .collect(),
+            RecordFeatures::Listed => parse_feature_names("sweep", &settings.recorded_features)?,
+        };
+        WantedFeatures::new(session, features, settings.engine.encode_recorded_only).map(Some)
+    }
+}
+
 /// Stops a run that has used up its budget, and warns once when it has nearly done so.
 pub(crate) fn warn_of_disk(
     budget: &DiskBudget,
@@ -266,7 +298,14 @@ pub(crate) fn warn_of_disk(
 pub(crate) fn estimated_bytes(scenario: &Scenario, trials: u64) -> u64 {
     let settings = &scenario.sweep;
     let per_token = BYTES_PER_TOKEN + BYTES_PER_LOGIT * settings.top_logits as u64;
-    let shards = (trials / settings.batch_rows as u64 + 1).saturating_mul(BYTES_PER_SHARD);
-    let per_trial = BYTES_PER_TRIAL + per_token.saturating_mul(settings.max_new_tokens as u64);
+    let shards = (trials / settings.unit_trials as u64 + 1).saturating_mul(BYTES_PER_SHARD);
+    let recorded = match settings.record {
+        RecordFeatures::None => 0,
+        RecordFeatures::Selected => scenario.select.top_per_layer.max(scenario.select.features.len()),
+        RecordFeatures::Listed => settings.recorded_features.len(),
+    };
+    let per_trial = BYTES_PER_TRIAL
+        + per_token.saturating_mul(settings.max_new_tokens as u64)
+        + BYTES_PER_RECORDED * recorded as u64;
     trials.saturating_mul(per_trial).saturating_add(shards)
 }

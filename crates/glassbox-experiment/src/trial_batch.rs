@@ -6,56 +6,19 @@ use std::sync::Arc;
 use glassbox_dictionary::FeatureEdit;
 use glassbox_kernels::cpu::CpuBackend;
 use glassbox_model::edit::{BatchRows, Positions, RowEdit, RowIntervention, RowProgram};
-use glassbox_model::forward::{SiteView, SiteVisitor, Workspace};
-use glassbox_model::forward_error::VisitError;
-use glassbox_model::generate::{ChosenToken, GenerationObserver, GenerationRequest, Prompts, StopRule};
+use glassbox_model::forward::Workspace;
+use glassbox_model::generate::{GenerationRequest, Prompts, StopRule};
 use glassbox_model::random::RandomKey;
 use glassbox_model::sampling::{RandomSampling, Sampling};
 use glassbox_model::site::Site;
 
 use crate::arm::Arm;
-use crate::edges::RecordedFeature;
 use crate::error::ExperimentError;
 use crate::outcome::{Parser, UNKNOWN};
-use crate::scenario::{InterventionKind, InterventionPositions, Scenario};
+use crate::recording::{Recorder, Recording, ReplayRecord};
+use crate::scenario::{InterventionKind, InterventionPositions, Scenario, StopWhenDecided};
 use crate::session::Session;
 use crate::tables::{PlanRow, TrialRow};
-
-/// Activations of one feature over one replay.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct FeatureSums {
-    /// Sum over generated tokens.
-    pub sum: f64,
-    /// Largest value over generated tokens.
-    pub max: f32,
-    /// Generated tokens on which it was active.
-    pub active_tokens: u32,
-    /// Value at the last prompt position.
-    pub at_prompt_end: f32,
-}
-
-/// What was recorded of one replay.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ReplayRecord {
-    /// Generated tokens that were fed back: all but the last.
-    pub tokens: u32,
-    /// Every feature that was active at least once.
-    pub features: BTreeMap<RecordedFeature, FeatureSums>,
-    /// Every activation, as (position from the first generated token with −1 for the last prompt position, layer, feature,
-    /// value); only if asked for.
-    pub activations: Vec<(i64, u32, u32, f32)>,
-}
-
-/// What a unit is asked to record besides its trials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recording {
-    /// Nothing.
-    None,
-    /// Sums per trial.
-    Sums,
-    /// Sums per trial and every activation.
-    Activations,
-}
 
 /// The trials of one unit, in the order of the plan, and their records (empty without recording).
 #[derive(Clone, Debug, Default)]
@@ -79,6 +42,8 @@ pub struct TrialContext<'a> {
     pub parser: &'a Parser,
     /// Name of the run in the tables.
     pub run: &'a str,
+    /// How often each baseline trial is run: once, unless the cost of not pooling them is to be seen.
+    pub baseline_runs: usize,
 }
 
 impl TrialContext<'_> {
@@ -91,18 +56,28 @@ impl TrialContext<'_> {
         workspace: &mut Workspace<CpuBackend>,
         prompt_text: &str,
         rows: &[PlanRow],
-        recording: Recording,
+        recording: Recording<'_>,
     ) -> Result<UnitResult, ExperimentError> {
         let settings = &self.scenario.sweep;
         let model = self.session.model();
         let prompt = self.session.encode(prompt_text)?;
+        let repeated: Vec<PlanRow>;
+        let (wanted_rows, rows) = match self.baseline_runs {
+            0 | 1 => (rows.len(), rows),
+            runs => {
+                let baseline = rows.iter().filter(|row| row.layer.is_none());
+                let again = (1..runs).flat_map(|_| baseline.clone());
+                repeated = rows.iter().chain(again).cloned().collect();
+                (rows.len(), repeated.as_slice())
+            }
+        };
         let program = self.program(rows)?;
         let keys: Vec<RandomKey> = rows.iter().map(|row| self.random_key(row)).collect();
         let prompt_rows = vec![0_u32; rows.len()];
         // Edits inside the prompt need the prompt computed row by row.
         let whole_prompts;
         let prefix;
-        let prompts = if settings.positions == InterventionPositions::All {
+        let prompts = if settings.positions == InterventionPositions::All || !settings.engine.share_prefix {
             whole_prompts = vec![prompt.clone(); rows.len()];
             Prompts::Own(&whole_prompts)
         } else {
@@ -112,17 +87,23 @@ impl TrialContext<'_> {
                 rows: &prompt_rows,
             }
         };
-        let mut rule = StopWhenDecided { parser: self.parser };
+        let mut rule = OutcomeRead {
+            parser: self.parser,
+            anywhere: settings.stop_when_decided == StopWhenDecided::AnyToken,
+        };
         let mut recorder = Recorder::new(self.session, rows.len(), recording);
         let mut request = GenerationRequest::new(prompts, settings.max_new_tokens)
             .sampling(self.sampling(), &keys)
             .program(&program)
+            .live_rows(settings.batch_rows)
+            .continuous(settings.engine.continuous)
+            .resume_at_edit(settings.engine.resume_at_edit)
             .text(self.session.tokenizer())
             .top_logits(settings.top_logits);
-        if settings.stop_when_decided {
+        if settings.stop_when_decided != StopWhenDecided::Never {
             request = request.stop_rule(&mut rule);
         }
-        if recording != Recording::None {
+        if !matches!(recording, Recording::None) {
             request = request.observer(&mut recorder);
         }
         let generated = model.generate(workspace, request)?;
@@ -130,10 +111,14 @@ impl TrialContext<'_> {
             records: recorder.finish(),
             ..UnitResult::default()
         };
-        for (row, generated) in rows.iter().zip(generated) {
+        for (index, (row, generated)) in rows.iter().zip(generated).take(wanted_rows).enumerate() {
             result.tokens += generated.tokens.len() as u64;
             let response = self.session.response_text(&prompt, &generated.tokens)?;
             let outcome = self.parser.parse(&response);
+            let recorded = match recording {
+                Recording::Wanted(_) => Recorded::of(&result.records[index]),
+                Recording::None | Recording::Sums | Recording::Activations => Recorded::default(),
+            };
             let (mut ids, mut values) = (Vec::new(), Vec::new());
             for entries in &generated.top_logits {
                 ids.extend_from_slice(&entries.indices);
@@ -159,7 +144,15 @@ impl TrialContext<'_> {
                 parser_hash: self.parser.hash().to_owned(),
                 top_logit_ids: ids,
                 top_logit_values: values,
+                recorded_layers: recorded.layers,
+                recorded_features: recorded.features,
+                recorded_means: recorded.means,
+                recorded_maxima: recorded.maxima,
+                recorded_at_prompt_end: recorded.at_prompt_end,
             });
+        }
+        if matches!(recording, Recording::Wanted(_)) {
+            result.records.clear();
         }
         Ok(result)
     }
@@ -176,12 +169,16 @@ impl TrialContext<'_> {
         })
     }
 
-    /// The randomness of a trial: of the scenario, prompt and trial number, and of nothing else, so that all arms share it.
+    /// The randomness of a trial: of the scenario, prompt and trial number, and of nothing else, so that all arms share it
+    /// (unless the scenario switches that off).
     fn random_key(&self, row: &PlanRow) -> RandomKey {
         let mut hasher = blake3::Hasher::new();
         for part in [&self.scenario.name, &row.family, &row.prompt_id] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
+        }
+        if !self.scenario.sweep.engine.common_random_numbers {
+            hasher.update(format!("{} {:?} {:?}", row.arm, row.layer, row.feature).as_bytes());
         }
         let mut prompt = [0_u8; 8];
         prompt.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
@@ -210,7 +207,11 @@ impl TrialContext<'_> {
                 Some(edit) => Arc::clone(edit),
                 None => {
                     let edit = self.edit(row, settings.intervention)?;
-                    let compiled_edit = edit.compile(&self.session.dictionary(layer)?)?;
+                    let dictionary = self.session.dictionary(layer)?;
+                    let compiled_edit = match settings.engine.one_row_deltas {
+                        true => edit.compile(&dictionary)?,
+                        false => edit.compile_from_all_features(&dictionary)?,
+                    };
                     compiled.insert(key, Arc::clone(&compiled_edit));
                     compiled_edit
                 }
@@ -246,93 +247,42 @@ impl TrialContext<'_> {
     }
 }
 
-/// Ends a row at the end of a line once the parser reads an outcome.
-struct StopWhenDecided<'a> {
-    parser: &'a Parser,
-}
-
-impl StopRule for StopWhenDecided<'_> {
-    fn stops(&mut self, _row: usize, _tokens: &[u32], text: Option<&str>) -> bool {
-        text.is_some_and(|text| text.ends_with('\n') && self.parser.parse(text).label != UNKNOWN)
-    }
-}
-
-/// Records the features of every layer while trials run.
-struct Recorder<'a> {
-    session: &'a Session,
+/// The lists of a trial's row, sorted by block and feature.
+#[derive(Default)]
+struct Recorded {
     layers: Vec<u32>,
-    recording: Recording,
-    records: Vec<ReplayRecord>,
+    features: Vec<u32>,
+    means: Vec<f32>,
+    maxima: Vec<f32>,
+    at_prompt_end: Vec<f32>,
 }
 
-impl<'a> Recorder<'a> {
-    fn new(session: &'a Session, rows: usize, recording: Recording) -> Self {
-        let rows = if recording == Recording::None { 0 } else { rows };
-        Self {
-            session,
-            layers: session.layers(),
-            recording,
-            records: vec![ReplayRecord::default(); rows],
+impl Recorded {
+    fn of(record: &ReplayRecord) -> Self {
+        let mut recorded = Self::default();
+        for (&(layer, feature), sums) in &record.features {
+            recorded.layers.push(layer);
+            recorded.features.push(feature);
+            recorded
+                .means
+                .push((sums.sum / f64::from(record.tokens.max(1))) as f32);
+            recorded.maxima.push(sums.max);
+            recorded.at_prompt_end.push(sums.at_prompt_end);
         }
-    }
-
-    fn finish(self) -> Vec<ReplayRecord> {
-        self.records
+        recorded
     }
 }
 
-impl SiteVisitor<CpuBackend> for Recorder<'_> {
-    fn wants(&self, site: Site) -> bool {
-        matches!(site, Site::ResidPost(layer) if self.layers.contains(&layer))
-    }
-
-    fn visit(&mut self, backend: &CpuBackend, view: &SiteView<'_, CpuBackend>) -> Result<(), VisitError> {
-        let Site::ResidPost(layer) = view.site else {
-            return Ok(());
-        };
-        let last = crate::capture::last_rows(backend, view)?;
-        let rows = view.layout.batch();
-        let sparse = self.session.encode_buffer(layer, &last, rows)?;
-        let first_layer = self.layers.first() == Some(&layer);
-        for batch_row in 0..rows {
-            let record = &mut self.records[view.layout.row_id(batch_row) as usize];
-            let prompt_length = i64::from(view.layout.prompt_length(batch_row));
-            let position = view
-                .layout
-                .position(batch_row, view.layout.queries() - 1)
-                .map_or(0, i64::from);
-            let from_first_generated = position - prompt_length;
-            // A prompt computed in pieces passes here at positions before its end.
-            if from_first_generated < -1 {
-                continue;
-            }
-            let at_prompt_end = from_first_generated == -1;
-            if first_layer && !at_prompt_end {
-                record.tokens += 1;
-            }
-            let (features, values) = sparse.row(batch_row);
-            for (&feature, &value) in features.iter().zip(values) {
-                let sums = record.features.entry((layer, feature)).or_default();
-                if at_prompt_end {
-                    sums.at_prompt_end = value;
-                } else {
-                    sums.sum += f64::from(value);
-                    sums.max = sums.max.max(value);
-                    sums.active_tokens += 1;
-                }
-                if self.recording == Recording::Activations {
-                    record
-                        .activations
-                        .push((from_first_generated, layer, feature, value));
-                }
-            }
-        }
-        Ok(())
-    }
+/// Ends a row once the parser reads an outcome: after any token, or at the end of a line only.
+struct OutcomeRead<'a> {
+    parser: &'a Parser,
+    anywhere: bool,
 }
 
-impl GenerationObserver<CpuBackend> for Recorder<'_> {
-    fn chosen(&mut self, _step: usize, _tokens: &[ChosenToken]) -> Result<(), VisitError> {
-        Ok(())
+impl StopRule for OutcomeRead<'_> {
+    fn stops(&mut self, _row: usize, _tokens: &[u32], text: Option<&str>) -> bool {
+        text.is_some_and(|text| {
+            (self.anywhere || text.ends_with('\n')) && self.parser.parse(text).label != UNKNOWN
+        })
     }
 }

@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use glassbox_experiment::events::{Event, Reporter, Silent};
 use glassbox_experiment::plan::{Plan, SelectedFeature};
 use glassbox_experiment::prompts::PromptSets;
+use glassbox_experiment::recording::Recording;
 use glassbox_experiment::run::{RunRequest, run};
 use glassbox_experiment::scenario::InterventionKind;
+use glassbox_experiment::scenario::StopWhenDecided;
 use glassbox_experiment::session::Session;
 use glassbox_experiment::tables::{PlanRow, TrialRow};
-use glassbox_experiment::trial_batch::{Recording, TrialContext, UnitResult};
+use glassbox_experiment::trial_batch::{TrialContext, UnitResult};
 use glassbox_experiment::{ExperimentError, Scenario};
 
 fn scenario() -> Scenario {
@@ -26,6 +28,7 @@ fn scenario() -> Scenario {
     scenario.sweep.controls_per_feature = 2;
     scenario.sweep.max_new_tokens = 24;
     scenario.sweep.batch_rows = 16;
+    scenario.sweep.unit_trials = 24;
     scenario.pathways.sources = 2;
     scenario.pathways.second_wave = 1;
     scenario.pathways.control_sources = 1;
@@ -164,6 +167,7 @@ fn unit(scenario: &Scenario, session: &Session, alone: bool) -> Vec<TrialRow> {
         scenario,
         parser: &parser,
         run: "test",
+        baseline_runs: 1,
     };
     let mut workspace = session.model().workspace();
     let mut run_rows = |rows: &[_]| -> UnitResult {
@@ -213,6 +217,7 @@ fn arms_that_do_the_same_give_the_same_trials() {
         scenario: &scenario,
         parser: &parser,
         run: "test",
+        baseline_runs: 1,
     };
     let mut workspace = session.model().workspace();
     let rows = context
@@ -247,7 +252,7 @@ fn one_prompt_per_family_and_reconstruction_are_enough_for_a_run() {
     }
     scenario.sweep.trials = 2;
     scenario.sweep.intervention = InterventionKind::Reconstruction;
-    scenario.sweep.stop_when_decided = true;
+    scenario.sweep.stop_when_decided = StopWhenDecided::EndOfLine;
     scenario.sweep.top_logits = 5;
     scenario.pathways.record_tokens = true;
     let folder = tempfile::tempdir().unwrap();

@@ -108,8 +108,7 @@ fn simulate(salt: &str, effects: bool) -> World {
                 amount: (!stops && !unreadable).then_some(5.0 + 10.0 * own),
                 parser: "test@1".into(),
                 parser_hash: "0".into(),
-                top_logit_ids: Vec::new(),
-                top_logit_values: Vec::new(),
+                ..TrialRow::default()
             }
         })
         .collect();

@@ -130,6 +130,7 @@ pub struct GenerationRequest<'a, B: Backend> {
     pub(crate) observer: Option<&'a mut dyn GenerationObserver<B>>,
     pub(crate) top_logits: usize,
     pub(crate) live_rows: usize,
+    pub(crate) continuous: bool,
     pub(crate) resume: bool,
 }
 
@@ -149,6 +150,7 @@ impl<'a, B: Backend> GenerationRequest<'a, B> {
             observer: None,
             top_logits: 0,
             live_rows: usize::MAX,
+            continuous: true,
             resume: true,
         }
     }
@@ -200,6 +202,12 @@ impl<'a, B: Backend> GenerationRequest<'a, B> {
     /// where each has its own prompt, when all have ended. Results are in the order of the request all the same.
     pub fn live_rows(mut self, rows: usize) -> Self {
         self.live_rows = rows;
+        self
+    }
+
+    /// Whether a row that ends makes place for the next at once (yes by default), or all rows at hand end first.
+    pub fn continuous(mut self, continuous: bool) -> Self {
+        self.continuous = continuous;
         self
     }
 

@@ -202,7 +202,10 @@ impl<'a, B: Backend> Generation<'a, B> {
 
     /// Begins rows while there is room, and lays out the next pass.
     fn admit(&mut self, model: &Model<B>) -> Result<(), GenerateError> {
-        let room = self.request.live_rows.max(1).saturating_sub(self.live.len());
+        let room = match self.live.len() {
+            live if live > 0 && !self.request.continuous => 0,
+            live => self.request.live_rows.max(1).saturating_sub(live),
+        };
         let end = self.next.saturating_add(room).min(self.finished.len());
         let mut new: Vec<usize> = (self.next..end).collect();
         match self.request.prompts {

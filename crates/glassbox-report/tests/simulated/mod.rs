@@ -306,8 +306,7 @@ impl World<'_> {
             amount: outcome.amount,
             parser: parser.id(),
             parser_hash: parser.hash().to_owned(),
-            top_logit_ids: Vec::new(),
-            top_logit_values: Vec::new(),
+            ..TrialRow::default()
         }
     }
 
