@@ -8,9 +8,11 @@ mod demo_model;
 mod dictionary;
 mod evaluation;
 mod game;
+mod kill_test;
 mod likelihood;
 mod phrases;
 mod policy;
+mod program;
 mod prompt;
 mod prompt_files;
 mod readme;
@@ -18,6 +20,8 @@ mod recipe;
 mod response;
 mod rng;
 mod sample;
+mod small_scenario;
+mod sweep_memory;
 mod threads;
 mod tokenizer;
 mod train;
@@ -57,6 +61,14 @@ enum Chore {
     ///
     /// Example: cargo xtask bench-peers --work decode_1 --json
     BenchPeers(bench_peers::Arguments),
+    /// Kill runs at random moments, whole and in shards, resume them, and compare all tables with an undisturbed run's.
+    ///
+    /// Example: cargo xtask kill-test --kills 100 --shards 4
+    KillTest(kill_test::Arguments),
+    /// Measure the peak memory of a sweep with few trials and with many.
+    ///
+    /// Example: cargo xtask sweep-memory
+    SweepMemory(sweep_memory::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -76,5 +88,7 @@ fn main() -> anyhow::Result<()> {
             demo_model::run(&DemoRecipe::default(), &out, &stages)
         }
         Chore::BenchPeers(arguments) => bench_peers::run(&arguments),
+        Chore::KillTest(arguments) => kill_test::run(&arguments),
+        Chore::SweepMemory(arguments) => sweep_memory::run(&arguments),
     }
 }
