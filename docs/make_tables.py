@@ -23,8 +23,8 @@ PLACES = {
     "causal": ("causal.parquet", "causal"),
     "verdicts": ("verdicts.parquet", "causal"),
     "controls": (
-        "controls.parquet; its parts in causal_checks.parquet, pathway_checks.parquet, word_checks.parquet",
-        "words (the parts: causal, pathways, words)",
+        "controls.parquet; its parts in causal_checks.parquet, decision_checks.parquet, pathway_checks.parquet, word_checks.parquet",
+        "words (the parts: causal, decision, pathways, words)",
     ),
     "replay_features": ("replays/wave-1/, replays/wave-2/, each unit-NNNNNNN.parquet", "pathways"),
     "features": (
@@ -34,6 +34,8 @@ PLACES = {
     "pathways": ("pathways.parquet", "pathways"),
     "chains": ("chains.parquet", "pathways"),
     "words": ("words.parquet", "words"),
+    "decision": ("decision.parquet; only with a `[decision]` section", "decision"),
+    "decision_effects": ("decision_effects.parquet; only with a `[decision]` section", "decision"),
     "patches": ("the file that `glassbox patch --out` names; no run directory", "none"),
 }
 

@@ -10,12 +10,13 @@ use crate::causal::{BOTH, VALUE_VS_VALUE};
 use crate::decision::{ArmEdit, DecisionSettings, DecisionTokens, STAGE};
 use crate::decision_effects::decision_effects;
 use crate::error::ExperimentError;
-use crate::events::{Event, Reporter};
+use crate::events::Event;
 use crate::executor::run_units;
 use crate::plan::{ControlFeature, Plan, SelectedFeature};
 use crate::prompts::Prompt;
 use crate::scenario::Scenario;
 use crate::session::Session;
+use crate::sweep::SweepPlace;
 use crate::tables::{CheckRow, DecisionEffectRow, DecisionRow, PlanRow, VerdictRow};
 
 /// What the stage found.
@@ -34,15 +35,20 @@ pub struct DecisionFindings {
 /// # Errors
 /// Those of the tokens, the model and the dictionaries; [`ExperimentError::Interrupted`] if the reporter asks for a stop.
 pub fn decision_stage(
-    session: &Session,
-    scenario: &Scenario,
+    place: &SweepPlace<'_>,
     settings: &DecisionSettings,
-    prompts: &[Prompt],
     features: &[SelectedFeature],
     controls: &[ControlFeature],
     verdicts: &[VerdictRow],
-    reporter: &dyn Reporter,
 ) -> Result<DecisionFindings, ExperimentError> {
+    let SweepPlace {
+        session,
+        scenario,
+        prompts,
+        reporter,
+        ..
+    } = *place;
+    let prompts = prompts.sweep.as_slice();
     let arms: Vec<PlanRow> = match prompts {
         [] => Vec::new(),
         [one, ..] => Plan::new(std::slice::from_ref(one), features, controls, 1, usize::MAX).unit(0),

@@ -10,7 +10,6 @@ use glassbox_store::{
 
 use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
-use crate::run::STAGES;
 use crate::tables::{PlanRow, PromptRow, SelectionRow, TrialRow};
 
 /// What to merge.
@@ -301,11 +300,12 @@ impl Sources {
 
     fn merged_manifest(&self) -> Manifest {
         let first = &self.manifests[0];
+        let stages: Vec<&str> = first.stages.iter().map(|stage| stage.name.as_str()).collect();
         let mut manifest = Manifest::new(
             &first.glassbox_version,
             &first.instruction_set,
             first.config.clone(),
-            &STAGES,
+            &stages,
         );
         manifest.other_instruction_sets = self.others().to_vec();
         manifest.execution.clone_from(&first.execution);

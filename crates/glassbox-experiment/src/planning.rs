@@ -8,7 +8,7 @@ use glassbox_store::{Checksum, Manifest, hash_bytes};
 use crate::error::ExperimentError;
 use crate::plan::{Plan, count_trials, draw_controls, selected_features};
 use crate::prompts::PromptSets;
-use crate::run::{Run, RunRequest, STAGES};
+use crate::run::{Run, RunRequest, stages};
 use crate::select::{is_untested, select};
 use crate::session::Session;
 use crate::sweep::Sweep;
@@ -29,7 +29,7 @@ pub(crate) fn manifest(
         env!("CARGO_PKG_VERSION"),
         &session.instruction_set(),
         config,
-        &STAGES,
+        &stages(&request.scenario),
     );
     let mut hashes: BTreeMap<String, Checksum> = session
         .hashes()

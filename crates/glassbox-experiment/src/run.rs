@@ -6,7 +6,9 @@ use std::time::Instant;
 use glassbox_store::{DiskBudget, Manifest, RunDirectory, Storage, SweepShard, SweepShardRecord};
 
 use crate::calibration::causal_checks;
-use crate::causal::causal_rows;
+use crate::causal::{BOTH, VALUE_VS_VALUE, causal_rows};
+use crate::decision;
+use crate::decision_stage::decision_stage;
 use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
 use crate::pathways::pathways_stage;
@@ -21,8 +23,15 @@ use crate::trial_index::TrialIndex;
 use crate::verdict::verdicts;
 use crate::words::{ResponseWords, word_checks};
 
-/// The stages, in order.
-pub const STAGES: [&str; 5] = ["select", "sweep", "causal", "pathways", "words"];
+/// The stages of a scenario, in order: *decision* only where it has such a section.
+pub fn stages(scenario: &Scenario) -> Vec<&'static str> {
+    let decision = scenario.decision.as_ref().map(|_| decision::STAGE);
+    ["select", "sweep", "causal"]
+        .into_iter()
+        .chain(decision)
+        .chain(["pathways", "words"])
+        .collect()
+}
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -88,6 +97,7 @@ pub fn run(request: &RunRequest, reporter: &dyn Reporter) -> Result<RunOutcome, 
     let selection = run.select()?;
     let sweep = run.sweep(&selection, &mut SweepCost::default())?;
     let verdicts = run.causal(&selection, &sweep)?;
+    run.decision(&sweep, &verdicts)?;
     run.pathways(&verdicts, &selection)?;
     run.words(&sweep)?;
     run.finish(verdicts)
@@ -317,6 +327,51 @@ impl Run<'_> {
         );
         self.checks.extend(checks);
         Ok(verdicts)
+    }
+
+    /// The *decision* stage, for scenarios with a `[decision]` section.
+    fn decision(&mut self, sweep: &Sweep, verdicts: &[VerdictRow]) -> Result<(), ExperimentError> {
+        let Some(settings) = &self.scenario.decision else {
+            return Ok(());
+        };
+        let root = self.directory.paths().root().to_owned();
+        let checks_path = root.join("decision_checks.parquet");
+        if self.directory.is_stage_complete(decision::STAGE)? {
+            let manifest = self.directory.manifest();
+            self.checks.extend(
+                self.directory
+                    .paths()
+                    .read_table::<CheckRow>(manifest, &checks_path)?,
+            );
+            return Ok(());
+        }
+        let since = Instant::now();
+        self.directory.start_stage(decision::STAGE)?;
+        let found = decision_stage(&self.place(), settings, sweep.features(), sweep.controls(), verdicts)?;
+        let (rows_path, effects_path) = (root.join("decision.parquet"), root.join("decision_effects.parquet"));
+        self.directory
+            .write_table(decision::STAGE, &rows_path, &found.rows)?;
+        self.directory
+            .write_table(decision::STAGE, &effects_path, &found.effects)?;
+        self.directory
+            .write_table(decision::STAGE, &checks_path, &found.checks)?;
+        let rows = found.rows.len() as u64;
+        self.directory
+            .complete_stage(decision::STAGE, since.elapsed().as_secs_f64(), rows, &[])?;
+        let alpha = self.scenario.causal.alpha;
+        let significant = found
+            .effects
+            .iter()
+            .filter(|row| row.contrast == VALUE_VS_VALUE.name && row.family == BOTH)
+            .filter(|row| row.q.is_some_and(|q| q < alpha))
+            .count();
+        self.finished(
+            decision::STAGE,
+            since,
+            format!("{rows} exact read-outs; {significant} features move the log-odds (q < {alpha})"),
+        );
+        self.checks.extend(found.checks);
+        Ok(())
     }
 
     fn pathways(
