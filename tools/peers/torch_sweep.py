@@ -69,10 +69,11 @@ class OneTrialAtATime:
     feature set, and encodes all features of all blocks at every token. Greedy, or sampled as the studies did."""
 
     def __init__(
-        self, model, dictionary_folder, prompt, layer, feature, value, new_tokens, recorded, temperature=None, top_p=None
+        self, model, dictionary_folder, prompt, layer, patches, new_tokens, recorded=(), temperature=None, top_p=None
     ):
+        """`patches`: for each trial of a run a feature and its value, or None for a baseline."""
         self.model, self.prompt = language_model(model), torch.tensor([prompt])
-        self.layer, self.feature, self.value = layer, feature, value
+        self.layer, self.patches = layer, patches
         self.new_tokens, self.recorded = new_tokens, recorded
         self.sampling = dict(do_sample=False)
         if temperature is not None:
@@ -81,14 +82,19 @@ class OneTrialAtATime:
         self.model.generation_config.eos_token_id = None
         self.weights = [dictionary(dictionary_folder, block) for block in range(len(self.blocks))]
 
-    @torch.inference_mode()
     def run(self):
+        for patch in self.patches:
+            self.trial(patch)
+
+    @torch.inference_mode()
+    def trial(self, setting):
         activations = []
         patched = self.weights[self.layer]
 
         def patch(_module, _inputs, output):
+            feature, value = setting
             features = patched.encode(output[:, -1, :])
-            features[:, self.feature] = self.value
+            features[:, feature] = value
             output[:, -1, :] = patched.decode(features)
 
         def record(block):
@@ -98,7 +104,7 @@ class OneTrialAtATime:
             return hook
 
         hooks = []
-        if self.feature is not None:
+        if setting is not None:
             hooks.append(self.blocks[self.layer].register_forward_hook(patch))
         hooks += [module.register_forward_hook(record(block)) for block, module in enumerate(self.blocks)]
         tokens = self.model.generate(
@@ -114,6 +120,6 @@ class OneTrialAtATime:
         return tokens[:, self.prompt.shape[1] :], activations
 
     def check(self):
-        tokens, activations = self.run()
+        tokens, activations = self.trial(self.patches[0])
         activations = torch.stack(activations).view(self.new_tokens, len(self.blocks), -1)
         return {"tokens": tokens, "records": activations[:, :, self.recorded]}

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result, ensure};
 use crate::bench_peers::arguments::Arguments;
 use crate::bench_peers::environment;
 use crate::bench_peers::machine;
-use crate::bench_peers::measurement::Pair;
 use crate::bench_peers::outcome::{Measured, Outcome};
 use crate::bench_peers::table;
 use crate::bench_peers::work::Work;
@@ -81,17 +80,8 @@ fn measure(work: Work, pairs: u32, setting: &Setting) -> Result<Outcome> {
     eprintln!("{work}: checking that both sides compute the same");
     let check = contest.check()?;
     eprintln!("{work}: {check}");
-    contest.glassbox()?;
-    contest.peer()?;
-    let mut measured = Vec::with_capacity(pairs as usize);
-    for _ in 0..pairs {
-        measured.push(Pair {
-            glassbox: contest.glassbox()?,
-            peer: contest.peer()?,
-        });
-    }
     let measured = Measured {
-        pairs: measured,
+        pairs: contest.measure(pairs)?,
         units: contest.units(),
         check,
         note: contest.note()?,

@@ -14,6 +14,7 @@ mod machine;
 mod measurement;
 mod outcome;
 mod peer;
+mod study;
 mod table;
 mod work;
 mod works;

@@ -5,6 +5,7 @@ use std::fmt;
 use anyhow::Result;
 
 use crate::bench_peers::bench::Setting;
+use crate::bench_peers::measurement::Pair;
 use crate::bench_peers::works;
 
 /// A work that both sides do. The names are those of the result's `work`.
@@ -31,6 +32,10 @@ pub enum Work {
     SweepVsBatched,
     /// The same, against the studies' loop of one trial at a time.
     SweepVsLoop,
+    /// A study's whole design to its causal table, against the studies' loop.
+    WholeJob,
+    /// Activation patching over layers and positions, against TransformerLens.
+    PatchCells,
 }
 
 /// Which way a ratio is good.
@@ -73,6 +78,18 @@ pub trait Contest {
     /// Seconds that the other side takes for one run.
     fn peer(&mut self) -> Result<f64>;
 
+    /// Measures both sides in turns, each once before to warm up.
+    fn measure(&mut self, pairs: u32) -> Result<Vec<Pair>> {
+        self.glassbox()?;
+        self.peer()?;
+        (0..pairs)
+            .map(|_| {
+                let (glassbox, peer) = (self.glassbox()?, self.peer()?);
+                Ok(Pair { glassbox, peer })
+            })
+            .collect()
+    }
+
     /// Units of work in one run of glassbox and in one run of the peer.
     fn units(&self) -> (f64, f64);
 
@@ -85,7 +102,7 @@ pub trait Contest {
 
 impl Work {
     /// All works, in the order of the table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Prefill16x200,
         Self::Decode1,
         Self::Decode1Bf16,
@@ -94,6 +111,8 @@ impl Work {
         Self::RecordOverhead,
         Self::SweepVsBatched,
         Self::SweepVsLoop,
+        Self::WholeJob,
+        Self::PatchCells,
     ];
 
     /// What is counted.
@@ -101,6 +120,8 @@ impl Work {
         match self {
             Self::GradLastLayer => "gradients/s",
             Self::RecordOverhead => "passes/s",
+            Self::WholeJob => "trials/s",
+            Self::PatchCells => "cells/s",
             _ => "tokens/s",
         }
     }
@@ -114,7 +135,8 @@ impl Work {
             Self::GradLastLayer => "PyTorch autograd",
             Self::RecordOverhead => "glassbox, nothing recorded",
             Self::SweepVsBatched => "PyTorch, batched, prompt shared, 128 rows",
-            Self::SweepVsLoop => "the studies' loop in PyTorch",
+            Self::SweepVsLoop | Self::WholeJob => "the studies' loop in PyTorch",
+            Self::PatchCells => "TransformerLens get_act_patch_resid_pre",
         }
     }
 
@@ -127,6 +149,8 @@ impl Work {
             Self::RecordOverhead => Target::AtMost(1.03),
             Self::SweepVsBatched => Target::AtLeast(1.8),
             Self::SweepVsLoop => Target::AtLeast(60.0),
+            Self::WholeJob => Target::AtLeast(300.0),
+            Self::PatchCells => Target::AtLeast(25.0),
         }
     }
 
@@ -134,6 +158,8 @@ impl Work {
     pub fn pairs(self) -> u32 {
         match self {
             Self::RecordOverhead => 15,
+            Self::PatchCells => 3,
+            Self::WholeJob => 7,
             _ => 9,
         }
     }
@@ -152,6 +178,8 @@ impl Work {
             Self::RecordOverhead => Box::new(works::RecordOverhead::new(setting)?),
             Self::SweepVsBatched => Box::new(works::SweepVsBatched::new(setting)?),
             Self::SweepVsLoop => Box::new(works::SweepVsLoop::new(setting)?),
+            Self::WholeJob => Box::new(works::WholeJob::new(setting)?),
+            Self::PatchCells => Box::new(works::PatchCells::new(setting)?),
         })
     }
 }

@@ -2,18 +2,22 @@
 
 mod decode;
 mod gradient;
+mod patch_cells;
 mod patched_sweep;
 mod prefill;
 mod record_overhead;
 mod sweep_vs_batched;
 mod sweep_vs_loop;
+mod whole_job;
 
 pub use decode::Decode;
 pub use gradient::Gradient;
+pub use patch_cells::PatchCells;
 pub use prefill::Prefill;
 pub use record_overhead::RecordOverhead;
 pub use sweep_vs_batched::SweepVsBatched;
 pub use sweep_vs_loop::SweepVsLoop;
+pub use whole_job::WholeJob;
 
 use std::time::Instant;
 

@@ -94,7 +94,9 @@ impl PatchedSweep {
         let rows = vec![0; edits.len()];
         let mut recorder = Recorder {
             subsets: &self.recorded,
-            values: Vec::with_capacity(NEW_TOKENS * self.recorded.len() * edits.len() * RECORDED as usize),
+            rows: edits.len(),
+            latest: Vec::new(),
+            values: vec![0.0; NEW_TOKENS * self.recorded.len() * edits.len() * RECORDED as usize],
         };
         let prompts = Prompts::Shared {
             prefix: &prefix,
@@ -125,8 +127,11 @@ pub fn delta_edits(features: &[u32]) -> Vec<FeatureEdit> {
 /// Records the chosen features of every block's output.
 struct Recorder<'a> {
     subsets: &'a [FeatureSubset<CpuBackend>],
-    /// [pass, block, row, feature]; a pass has one position per row, and no row ends early.
+    rows: usize,
+    /// [new token, block, row, feature].
     values: Vec<f32>,
+    /// Of one visit, [row, feature].
+    latest: Vec<f32>,
 }
 
 impl SiteVisitor<CpuBackend> for Recorder<'_> {
@@ -139,11 +144,19 @@ impl SiteVisitor<CpuBackend> for Recorder<'_> {
             return Ok(());
         };
         let subset = &self.subsets[layer as usize];
-        let rows = view.layout.batch() * view.layout.queries();
+        // A generation that continues a shared prefix has one position per row.
+        let rows = view.layout.batch();
         let values = subset.encode(view.buffer, rows)?;
-        let begin = self.values.len();
-        self.values.resize(begin + rows * subset.ids().len(), 0.0);
-        backend.read(&values, 0, &mut self.values[begin..])?;
+        let width = subset.ids().len();
+        self.latest.resize(rows * width, 0.0);
+        backend.read(&values, 0, &mut self.latest)?;
+        for (row, latest) in self.latest.chunks_exact(width).enumerate() {
+            let position = view.layout.position(row, 0).ok_or("a row has no position")? as usize;
+            let token = position + 1 - PROMPT;
+            let place =
+                (token * self.subsets.len() + layer as usize) * self.rows + view.layout.row_id(row) as usize;
+            self.values[place * width..(place + 1) * width].copy_from_slice(latest);
+        }
         Ok(())
     }
 }

@@ -40,8 +40,7 @@ impl SweepVsLoop {
             "dictionary_folder": setting.data.join(inputs::DICTIONARIES),
             "prompt": sweep.prompt(),
             "layer": LAYER,
-            "feature": FEATURE,
-            "value": VALUE,
+            "patches": [(FEATURE, VALUE)],
             "new_tokens": NEW_TOKENS,
             "recorded": inputs::features(RECORDED),
         });
