@@ -6,8 +6,10 @@ mod weight_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use glassbox_kernels::backend::StoredValues;
+use glassbox_kernels::MappedFile;
+use glassbox_kernels::backend::{StoredType, StoredValues};
 use safetensors::Dtype;
 use serde_json::Value;
 
@@ -33,9 +35,16 @@ impl ElementType {
     /// Bytes of one element.
     #[must_use]
     pub fn bytes(self) -> usize {
+        self.stored().bytes()
+    }
+
+    /// The kernels' word for it.
+    #[must_use]
+    pub fn stored(self) -> StoredType {
         match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => StoredType::F32,
+            Self::F16 => StoredType::F16,
+            Self::Bf16 => StoredType::Bf16,
         }
     }
 
@@ -63,22 +72,17 @@ pub struct StoredTensor<'a> {
     pub shape: &'a [usize],
     /// Its elements, row-major, little endian.
     pub data: &'a [u8],
+    /// The file's bytes.
+    pub file: &'a Arc<MappedFile>,
+    /// The byte of the file at which `data` begins.
+    pub at: usize,
 }
 
 impl<'a> StoredTensor<'a> {
     /// The elements with their type.
     #[must_use]
     pub fn values(&self) -> StoredValues<'a> {
-        stored_values(self.element_type, self.data)
-    }
-}
-
-/// Bytes with their element type.
-pub(crate) fn stored_values(element_type: ElementType, data: &[u8]) -> StoredValues<'_> {
-    match element_type {
-        ElementType::F32 => StoredValues::F32(data),
-        ElementType::F16 => StoredValues::F16(data),
-        ElementType::Bf16 => StoredValues::Bf16(data),
+        self.element_type.stored().values(self.data)
     }
 }
 
@@ -178,7 +182,7 @@ impl Checkpoint {
             return Ok(None);
         };
         let file = &self.files[number];
-        let Some((dtype, shape, data)) = file.tensor(name) else {
+        let Some((dtype, shape, at, data)) = file.tensor(name) else {
             return Ok(None);
         };
         let element_type = match dtype {
@@ -199,6 +203,8 @@ impl Checkpoint {
             element_type,
             shape,
             data,
+            file: file.bytes(),
+            at,
         }))
     }
 }

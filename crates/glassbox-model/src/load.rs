@@ -3,29 +3,45 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use glassbox_kernels::Backend;
-use rayon::prelude::*;
+use glassbox_kernels::backend::StoredValues;
+use glassbox_kernels::{Backend, KernelError};
 
-use crate::checkpoint::{Checkpoint, ElementType, StoredTensor, stored_values};
+use crate::checkpoint::{Checkpoint, ElementType, StoredTensor};
 use crate::config::ModelConfig;
 use crate::config_parse::read_config;
 use crate::families;
 use crate::families::layout::{BlockLayout, LinearLayout, ModelLayout, NormLayout, TensorSource};
 use crate::load_error::LoadError;
+use crate::load_options::{LoadOptions, WeightType};
+use crate::weight_values::{check_finite, index_of, rounded_bytes, widened, widened_bytes};
 use crate::weights::{BlockWeights, Linear, NormWeights, Weights};
 
-/// Loads the model in `folder`: reads its configuration, checks that the checkpoint holds exactly the tensors that
-/// the configuration asks for, and puts them on the device. Every weight is checked to be finite.
+/// As [`load_with`], weights as they are stored.
 ///
 /// # Errors
 /// [`LoadError`] naming the file and the key or tensor.
 pub fn load<B: Backend>(backend: &B, folder: &Path) -> Result<(ModelConfig, Weights<B>), LoadError> {
+    load_with(backend, folder, &LoadOptions::default())
+}
+
+/// Loads the model in `folder`: reads its configuration, checks that the checkpoint holds exactly the tensors that
+/// the configuration asks for, and puts them on the device. Every weight is checked to be finite. A backend on the
+/// host uses matrices where they lie in the mapped files, which must stay as they are while the model lives.
+///
+/// # Errors
+/// [`LoadError`] naming the file and the key or tensor.
+pub fn load_with<B: Backend>(
+    backend: &B,
+    folder: &Path,
+    options: &LoadOptions,
+) -> Result<(ModelConfig, Weights<B>), LoadError> {
     let config = read_config(folder)?;
     let checkpoint = Checkpoint::open(folder)?;
     let layout = matching_layout(&config, &checkpoint)?;
     let weights = Uploader {
         backend,
         checkpoint: &checkpoint,
+        options,
     }
     .model(&config, &layout)?;
     Ok((config, weights))
@@ -132,6 +148,7 @@ fn check_tied_head(embed: &StoredTensor<'_>, head: &StoredTensor<'_>) -> Result<
 struct Uploader<'a, B: Backend> {
     backend: &'a B,
     checkpoint: &'a Checkpoint,
+    options: &'a LoadOptions,
 }
 
 impl<B: Backend> Uploader<'_, B> {
@@ -199,20 +216,62 @@ impl<B: Backend> Uploader<'_, B> {
             });
         };
         let part = source.part.clone().unwrap_or(0..stored_columns);
+        let element = tensor.element_type;
+        let kept = match self.options.weights {
+            WeightType::Stored => true,
+            WeightType::F32 => element == ElementType::F32,
+            WeightType::Bf16 => element == ElementType::Bf16,
+        };
+        let whole = part.len() == stored_columns;
+        if whole && kept && !source.transposed {
+            let matrix = self.backend.matrix_mapped(
+                tensor.file,
+                tensor.at,
+                element.stored(),
+                stored_rows,
+                stored_columns,
+            );
+            return self.on_device(source, matrix);
+        }
         let cut;
-        let data = if part.len() == stored_columns {
+        let data = if whole {
             tensor.data
         } else {
             cut = columns(&tensor, stored_columns, &part);
             &cut
         };
-        let values = stored_values(tensor.element_type, data);
+        let converted;
+        let values = match self.options.weights {
+            _ if kept => element.stored().values(data),
+            WeightType::Stored | WeightType::F32 => {
+                converted = widened_bytes(element, data);
+                StoredValues::F32(&converted)
+            }
+            WeightType::Bf16 => {
+                converted = rounded_bytes(element, data).map_err(|(place, value)| LoadError::TooLarge {
+                    path: tensor.path.to_path_buf(),
+                    tensor: source.name.clone(),
+                    index: index_of(place, &[stored_rows, part.len()]),
+                    value,
+                    element: "bf16",
+                })?;
+                StoredValues::Bf16(&converted)
+            }
+        };
         let matrix = if source.transposed {
             self.backend
                 .matrix_from_transposed(values, part.len(), stored_rows)
         } else {
             self.backend.matrix(values, stored_rows, part.len())
         };
+        self.on_device(source, matrix)
+    }
+
+    fn on_device(
+        &self,
+        source: &TensorSource,
+        matrix: Result<B::Matrix, KernelError>,
+    ) -> Result<B::Matrix, LoadError> {
         matrix.map_err(|error| LoadError::Backend {
             tensor: source.name.clone(),
             source: error,
@@ -236,107 +295,4 @@ fn columns(tensor: &StoredTensor<'_>, stored_columns: usize, part: &std::ops::Ra
         cut.extend_from_slice(&row[part.start * element..part.end * element]);
     }
     cut
-}
-
-/// A tensor's elements in single precision.
-fn widened(tensor: &StoredTensor<'_>) -> Vec<f32> {
-    match tensor.element_type {
-        ElementType::F32 => tensor
-            .data
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect(),
-        _ => tensor
-            .data
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|bytes| widen_half(tensor.element_type, *bytes))
-            .collect(),
-    }
-}
-
-fn widen_half(element_type: ElementType, bytes: [u8; 2]) -> f32 {
-    match element_type {
-        ElementType::F16 => half::f16::from_le_bytes(bytes).to_f32(),
-        _ => half::bf16::from_le_bytes(bytes).to_f32(),
-    }
-}
-
-/// Fails if an element is NaN or infinite.
-fn check_finite(tensor: &StoredTensor<'_>) -> Result<(), LoadError> {
-    // In all three formats a value is not finite exactly if all bits of its exponent are set.
-    let first = match tensor.element_type {
-        ElementType::F32 => first_where(tensor.data.as_chunks::<4>().0, |bytes| {
-            u32::from_le_bytes(bytes) & 0x7f80_0000 == 0x7f80_0000
-        }),
-        ElementType::F16 => first_where(tensor.data.as_chunks::<2>().0, |bytes| {
-            u16::from_le_bytes(bytes) & 0x7c00 == 0x7c00
-        }),
-        ElementType::Bf16 => first_where(tensor.data.as_chunks::<2>().0, |bytes| {
-            u16::from_le_bytes(bytes) & 0x7f80 == 0x7f80
-        }),
-    };
-    let Some(place) = first else { return Ok(()) };
-    Err(LoadError::NotFinite {
-        path: tensor.path.to_path_buf(),
-        tensor: tensor.name.to_owned(),
-        index: index_of(place, tensor.shape),
-        value: widened(tensor)[place],
-    })
-}
-
-/// Place of the first element for which `wrong` holds.
-fn first_where<const N: usize>(
-    elements: &[[u8; N]],
-    wrong: impl Fn([u8; N]) -> bool + Sync,
-) -> Option<usize> {
-    const CHUNK: usize = 1 << 16;
-    elements
-        .par_chunks(CHUNK)
-        .enumerate()
-        .find_map_first(|(chunk, elements)| {
-            // No early exit, so that many elements are tested at a time.
-            if !elements.iter().fold(false, |any, element| any | wrong(*element)) {
-                return None;
-            }
-            elements
-                .iter()
-                .position(|element| wrong(*element))
-                .map(|place| chunk * CHUNK + place)
-        })
-}
-
-/// The index, one number per axis, of the element at `place` in row-major order.
-fn index_of(place: usize, shape: &[usize]) -> Vec<usize> {
-    let mut index = vec![0; shape.len()];
-    let mut rest = place;
-    for (at, &axis) in index.iter_mut().zip(shape).rev() {
-        *at = rest % axis.max(1);
-        rest /= axis.max(1);
-    }
-    index
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_become_indices() {
-        assert_eq!(index_of(0, &[2, 3]), [0, 0]);
-        assert_eq!(index_of(5, &[2, 3]), [1, 2]);
-        assert_eq!(index_of(23, &[2, 3, 4]), [1, 2, 3]);
-    }
-
-    #[test]
-    fn the_first_element_is_found_across_chunks() {
-        let mut elements = vec![[0_u8; 2]; 200_000];
-        assert_eq!(first_where(&elements, |element| element[0] == 1), None);
-        elements[150_000] = [1, 0];
-        elements[199_999] = [1, 0];
-        assert_eq!(first_where(&elements, |element| element[0] == 1), Some(150_000));
-    }
 }

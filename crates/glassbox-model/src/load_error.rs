@@ -244,6 +244,23 @@ pub enum LoadError {
         /// The value.
         value: f32,
     },
+    /// A weight does not fit the type that was asked for.
+    #[error(
+        "{path}: tensor `{tensor}` holds {value} at index {index:?}, which {element} can't hold; load the weights as \
+         they are stored"
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Index of the first such element, one number per axis.
+        index: Vec<usize>,
+        /// The value.
+        value: f32,
+        /// The type's name.
+        element: &'static str,
+    },
     /// A model with a tied head stores a head that differs from the embedding.
     #[error(
         "{path}: config.json ties the head to the embedding, but the stored `{head}` differs from `{embedding}`: \

@@ -8,8 +8,9 @@ use thiserror::Error;
 
 use crate::config::{ModelConfig, PositionKind};
 use crate::forward::Workspace;
-use crate::load::load;
+use crate::load::load_with;
 use crate::load_error::LoadError;
+use crate::load_options::LoadOptions;
 use crate::weights::{Linear, NormWeights, Weights};
 
 /// A model that can't be made.
@@ -57,7 +58,15 @@ impl<B: Backend> Model<B> {
     /// # Errors
     /// [`ModelError::Load`] naming the file and the key or tensor.
     pub fn open(backend: B, folder: &Path) -> Result<Self, ModelError> {
-        let (config, weights) = load(&backend, folder)?;
+        Self::open_with(backend, folder, &LoadOptions::default())
+    }
+
+    /// As [`Model::open`], with a choice of how the weights are held.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_with(backend: B, folder: &Path, options: &LoadOptions) -> Result<Self, ModelError> {
+        let (config, weights) = load_with(&backend, folder, options)?;
         Self::new(config, weights, backend)
     }
 

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use glassbox_kernels::{Backend, CpuBackend};
 use glassbox_model::config::Family;
 use glassbox_model::inspect::inspect;
+use glassbox_model::load::load_with;
 use glassbox_model::load_error::LoadError;
+use glassbox_model::load_options::{LoadOptions, WeightType};
 use glassbox_model::model_hash::model_hash;
+use glassbox_model::weights::Weights;
 use model_folder::{Folder, Tensor, assert_says, load_cpu, load_error, numbered};
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
@@ -196,4 +199,65 @@ fn the_hash_changes_with_every_file_and_every_byte() {
     assert_ne!(first, second);
     std::fs::write(folder.path().join("config.json"), "{}").unwrap();
     assert_ne!(second, model_hash(folder.path()).unwrap());
+}
+
+#[test]
+fn weights_are_held_in_the_type_asked_for() {
+    let folder = fixtures().join("llama3_rope");
+    let load = |weights| {
+        load_with(&CpuBackend, &folder, &LoadOptions { weights })
+            .unwrap()
+            .1
+    };
+    let stored = load(WeightType::Stored);
+    let (widened, rounded) = (load(WeightType::F32), load(WeightType::Bf16));
+    for (place, matrix) in matrices(&stored).into_iter().enumerate() {
+        for r in 0..CpuBackend.matrix_shape(matrix).0 as u32 {
+            let exact = row(matrix, r);
+            assert_eq!(row(matrices(&widened)[place], r), exact);
+            let expected: Vec<f32> = exact.iter().map(|&x| half::bf16::from_f32(x).to_f32()).collect();
+            assert_eq!(
+                row(matrices(&rounded)[place], r),
+                expected,
+                "matrix {place}, row {r}"
+            );
+        }
+    }
+    for (a, b) in stored.blocks.iter().zip(&rounded.blocks) {
+        assert_eq!(read(&a.ln1.weight), read(&b.ln1.weight), "norms are not rounded");
+    }
+}
+
+fn matrices(weights: &Weights<CpuBackend>) -> Vec<&<CpuBackend as Backend>::Matrix> {
+    let blocks = weights.blocks.iter().flat_map(|block| {
+        [
+            &block.query,
+            &block.key,
+            &block.value,
+            &block.out,
+            &block.up,
+            &block.down,
+        ]
+        .into_iter()
+        .chain(&block.gate)
+        .map(|map| &map.weight)
+    });
+    blocks.chain([&weights.embed]).chain(&weights.unembed).collect()
+}
+
+#[test]
+fn a_weight_beyond_bfloat16_is_refused_by_name() {
+    let mut folder = Folder::llama();
+    let tensor = folder.tensor("model.layers.0.mlp.down_proj.weight");
+    tensor.data[12..16].copy_from_slice(&f32::MAX.to_le_bytes());
+    let folder = folder.write();
+    let options = LoadOptions {
+        weights: WeightType::Bf16,
+    };
+    let error = load_with(&CpuBackend, folder.path(), &options).unwrap_err();
+    assert!(matches!(error, LoadError::TooLarge { .. }));
+    assert_says(
+        &error,
+        &["mlp.down_proj.weight", "[0, 3]", "bf16", "as they are stored"],
+    );
 }

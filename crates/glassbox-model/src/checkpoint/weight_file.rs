@@ -1,6 +1,7 @@
 //! One safetensors file: its header, checked against its length before any value is used.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use glassbox_kernels::MappedFile;
 use safetensors::{Dtype, SafeTensorError, tensor::Metadata};
@@ -13,7 +14,7 @@ const LENGTH_BYTES: usize = 8;
 /// An opened weight file.
 #[derive(Debug)]
 pub(super) struct WeightFile {
-    bytes: MappedFile,
+    bytes: Arc<MappedFile>,
     metadata: Metadata,
     /// Where the tensors' data begins.
     data_start: usize,
@@ -22,7 +23,7 @@ pub(super) struct WeightFile {
 impl WeightFile {
     /// Maps the file and checks its header.
     pub(super) fn open(path: &Path) -> Result<Self, LoadError> {
-        let bytes = MappedFile::open(path)?;
+        let bytes = Arc::new(MappedFile::open(path)?);
         let (data_start, metadata) = read_header(path, bytes.as_bytes())?;
         Ok(Self {
             bytes,
@@ -45,15 +46,18 @@ impl WeightFile {
         self.metadata.offset_keys()
     }
 
-    /// Element type, shape and bytes of a tensor.
-    pub(super) fn tensor(&self, name: &str) -> Option<(Dtype, &[usize], &[u8])> {
+    /// The mapped file.
+    pub(super) fn bytes(&self) -> &Arc<MappedFile> {
+        &self.bytes
+    }
+
+    /// Element type, shape, place in the file and bytes of a tensor.
+    pub(super) fn tensor(&self, name: &str) -> Option<(Dtype, &[usize], usize, &[u8])> {
         let info = self.metadata.info(name)?;
         let (start, end) = info.data_offsets;
-        let data = self
-            .bytes
-            .as_bytes()
-            .get(self.data_start + start..self.data_start + end)?;
-        Some((info.dtype, &info.shape, data))
+        let at = self.data_start + start;
+        let data = self.bytes.as_bytes().get(at..self.data_start + end)?;
+        Some((info.dtype, &info.shape, at, data))
     }
 }
 
