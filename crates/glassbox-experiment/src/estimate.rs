@@ -117,6 +117,7 @@ fn timed_rate(scenario: &Scenario, session: &Session, prompts: &PromptSets) -> R
         parser: &parser,
         run: "estimate",
         baseline_runs: 1,
+        progress: &|_, _| {},
     };
     let rows = timed.sweep.batch_rows;
     let plan = Plan::new(std::slice::from_ref(prompt), &[], &[], rows as u32, rows).unit(0);

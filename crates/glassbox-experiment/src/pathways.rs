@@ -302,6 +302,7 @@ impl Stage<'_> {
             parser: &parser,
             run: &run,
             baseline_runs: 1,
+            progress: &|_, _| {},
         };
         let recording = if tokens.is_some() {
             Recording::Activations

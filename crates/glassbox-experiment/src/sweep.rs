@@ -209,6 +209,13 @@ impl Sweep {
             } else {
                 self.features.len()
             },
+            progress: &|trials, tokens| {
+                reporter.report(Event::Advanced {
+                    stage: "sweep",
+                    units: trials,
+                    tokens,
+                });
+            },
         };
         let wanted = self.wanted_features(session, scenario)?;
         let recording = wanted.as_ref().map_or(Recording::None, Recording::Wanted);
@@ -235,11 +242,6 @@ impl Sweep {
                 cost.tokens += result.tokens;
                 cost.trials += trials;
                 done += trials;
-                reporter.report(Event::Advanced {
-                    stage: "sweep",
-                    units: trials,
-                    tokens: result.tokens,
-                });
                 warn_of_disk(budget, &mut warned, reporter)
             },
             || reporter.should_stop(),

@@ -15,7 +15,7 @@ use glassbox_model::site::Site;
 use crate::arm::Arm;
 use crate::error::ExperimentError;
 use crate::outcome::{Parser, UNKNOWN};
-use crate::recording::{Recorder, Recording, ReplayRecord};
+use crate::recording::{Progress, Recorder, Recording, ReplayRecord};
 use crate::scenario::{InterventionKind, InterventionPositions, Scenario, StopWhenDecided};
 use crate::session::Session;
 use crate::tables::{PlanRow, TrialRow};
@@ -32,7 +32,7 @@ pub struct UnitResult {
 }
 
 /// Everything that the units of a run share.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct TrialContext<'a> {
     /// Model and dictionaries.
     pub session: &'a Session,
@@ -44,6 +44,8 @@ pub struct TrialContext<'a> {
     pub run: &'a str,
     /// How often each baseline trial is run: once, unless the cost of not pooling them is to be seen.
     pub baseline_runs: usize,
+    /// Is told of trials and tokens while a unit runs.
+    pub progress: Progress<'a>,
 }
 
 impl TrialContext<'_> {
@@ -91,7 +93,7 @@ impl TrialContext<'_> {
             parser: self.parser,
             anywhere: settings.stop_when_decided == StopWhenDecided::AnyToken,
         };
-        let mut recorder = Recorder::new(self.session, rows.len(), recording);
+        let mut recorder = Recorder::new(self.session, rows.len(), recording, self.progress);
         let mut request = GenerationRequest::new(prompts, settings.max_new_tokens)
             .sampling(self.sampling(), &keys)
             .program(&program)
@@ -103,22 +105,18 @@ impl TrialContext<'_> {
         if settings.stop_when_decided != StopWhenDecided::Never {
             request = request.stop_rule(&mut rule);
         }
-        if !matches!(recording, Recording::None) {
-            request = request.observer(&mut recorder);
-        }
+        request = request.observer(&mut recorder);
         let generated = model.generate(workspace, request)?;
+        let (records, mut wanted) = recorder.finish();
         let mut result = UnitResult {
-            records: recorder.finish(),
+            records,
             ..UnitResult::default()
         };
         for (index, (row, generated)) in rows.iter().zip(generated).take(wanted_rows).enumerate() {
             result.tokens += generated.tokens.len() as u64;
             let response = self.session.response_text(&prompt, &generated.tokens)?;
             let outcome = self.parser.parse(&response);
-            let recorded = match recording {
-                Recording::Wanted(_) => Recorded::of(&result.records[index]),
-                Recording::None | Recording::Sums | Recording::Activations => Recorded::default(),
-            };
+            let recorded = wanted.get_mut(index).map(std::mem::take).unwrap_or_default();
             let (mut ids, mut values) = (Vec::new(), Vec::new());
             for entries in &generated.top_logits {
                 ids.extend_from_slice(&entries.indices);
@@ -150,9 +148,6 @@ impl TrialContext<'_> {
                 recorded_maxima: recorded.maxima,
                 recorded_at_prompt_end: recorded.at_prompt_end,
             });
-        }
-        if matches!(recording, Recording::Wanted(_)) {
-            result.records.clear();
         }
         Ok(result)
     }
@@ -244,32 +239,6 @@ impl TrialContext<'_> {
                 ),
             }),
         }
-    }
-}
-
-/// The lists of a trial's row, sorted by block and feature.
-#[derive(Default)]
-struct Recorded {
-    layers: Vec<u32>,
-    features: Vec<u32>,
-    means: Vec<f32>,
-    maxima: Vec<f32>,
-    at_prompt_end: Vec<f32>,
-}
-
-impl Recorded {
-    fn of(record: &ReplayRecord) -> Self {
-        let mut recorded = Self::default();
-        for (&(layer, feature), sums) in &record.features {
-            recorded.layers.push(layer);
-            recorded.features.push(feature);
-            recorded
-                .means
-                .push((sums.sum / f64::from(record.tokens.max(1))) as f32);
-            recorded.maxima.push(sums.max);
-            recorded.at_prompt_end.push(sums.at_prompt_end);
-        }
-        recorded
     }
 }
 

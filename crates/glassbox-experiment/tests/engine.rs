@@ -42,6 +42,7 @@ fn trials(scenario: &Scenario, session: &Session, prompt: usize, runs: usize) ->
         parser: &parser,
         run: "test",
         baseline_runs: runs,
+        progress: &|_, _| {},
     };
     let wanted = (0..40).map(|i| (layers[i as usize % layers.len()], i * 7 + 1));
     let alone = scenario.sweep.engine.encode_recorded_only;

@@ -168,6 +168,7 @@ fn unit(scenario: &Scenario, session: &Session, alone: bool) -> Vec<TrialRow> {
         parser: &parser,
         run: "test",
         baseline_runs: 1,
+        progress: &|_, _| {},
     };
     let mut workspace = session.model().workspace();
     let mut run_rows = |rows: &[_]| -> UnitResult {
@@ -218,6 +219,7 @@ fn arms_that_do_the_same_give_the_same_trials() {
         parser: &parser,
         run: "test",
         baseline_runs: 1,
+        progress: &|_, _| {},
     };
     let mut workspace = session.model().workspace();
     let rows = context
