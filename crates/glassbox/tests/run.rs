@@ -325,6 +325,24 @@ mod interrupted {
 }
 
 #[test]
+fn a_disk_budget_that_is_too_small_can_be_raised() {
+    let experiment = Experiment::new(1);
+    let whole = experiment.run("whole", &[]);
+    let out = experiment.path("run");
+    let original = "batch_rows = 16";
+    let small = format!("{original}\ndisk_budget_bytes = 60000");
+    change_text(&experiment.scenario, original, &small);
+    refuses(
+        &experiment.arguments(&out, &["--quiet"]),
+        3,
+        &["needs about", "the disk budget", "hint: continue with", "--resume"],
+    );
+    change_text(&experiment.scenario, &small, original);
+    prints(&experiment.arguments(&out, &["--resume"]));
+    assert_same_results(&whole, &out);
+}
+
+#[test]
 fn a_damaged_run_is_named_and_mended() {
     let experiment = Experiment::new(1);
     let (whole, out) = (experiment.run("whole", &[]), experiment.run("run", &[]));

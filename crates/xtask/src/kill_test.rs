@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Seed of the moments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// The program to test; without it the release is built.
+    #[arg(long)]
+    program: Option<PathBuf>,
 }
 
 /// Runs the test.
@@ -39,10 +42,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let settings = [
         ("select.top_per_layer", 1.into()),
         ("select.max_prompts", 24.into()),
-        ("sweep.trials", 4.into()),
-        ("sweep.max_prompts", 4.into()),
-        ("sweep.max_new_tokens", 24.into()),
+        ("sweep.trials", 2.into()),
+        ("sweep.max_prompts", 3.into()),
+        ("sweep.max_new_tokens", 16.into()),
         ("sweep.batch_rows", 16.into()),
+        ("sweep.unit_trials", 32.into()),
         ("sweep.controls_per_feature", 2.into()),
         ("pathways.sources", 2.into()),
         ("pathways.second_wave", 1.into()),
@@ -52,7 +56,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         ("words.min_responses", 2.into()),
     ];
     let mut test = KillTest {
-        program: Program::build()?,
+        program: Program::find(arguments.program.as_deref())?,
         scenario: small_scenario::write(&folder, &settings)?,
         folder,
         random: ChaCha8Rng::seed_from_u64(arguments.seed),

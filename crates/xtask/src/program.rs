@@ -20,11 +20,21 @@ pub fn root() -> PathBuf {
 }
 
 impl Program {
-    /// Builds the program as it is released.
+    /// The program at `path`, or without one the program as it is released, built now.
     ///
     /// # Errors
-    /// If it cannot be built.
-    pub fn build() -> anyhow::Result<Self> {
+    /// If it is not there or cannot be built.
+    pub fn find(path: Option<&Path>) -> anyhow::Result<Self> {
+        match path {
+            Some(path) => {
+                let path = path.canonicalize().with_context(|| path.display().to_string())?;
+                Ok(Self { path })
+            }
+            None => Self::build(),
+        }
+    }
+
+    fn build() -> anyhow::Result<Self> {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let status = Command::new(cargo)
             .args(["build", "--release", "--package", "glassbox"])

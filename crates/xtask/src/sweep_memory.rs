@@ -1,6 +1,7 @@
 //! `sweep-memory`: the largest memory of a sweep, and of a whole run, with few trials and with many.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::bail;
 
@@ -16,6 +17,9 @@ pub struct Arguments {
     /// Tokens per trial at most.
     #[arg(long, default_value_t = 4)]
     tokens: u32,
+    /// The program to test; without it the release is built.
+    #[arg(long)]
+    program: Option<PathBuf>,
 }
 
 /// Trials of the scenario per trial number: two prompts, each with baseline, six layers' reconstructions, and twelve
@@ -29,7 +33,7 @@ const MOST_GROWTH: f64 = 1.1;
 /// # Errors
 /// If a run fails, or memory grows.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let program = Program::build()?;
+    let program = Program::find(arguments.program.as_deref())?;
     let folder = root().join("target/sweep-memory");
     let mut peaks = Vec::new();
     println!("{:>10}  {:>12}  {:>12}", "trials", "sweep, MiB", "run, MiB");

@@ -149,6 +149,7 @@ trials = {trials}
 max_new_tokens = 6
 temperature = 1.0
 batch_rows = 16
+unit_trials = 16
 
 [causal]
 permutations = 4
