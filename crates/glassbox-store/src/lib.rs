@@ -2,8 +2,8 @@
 //!
 //! **What lives here.** Tables of typed rows in Parquet ([`table!`], [`TableWriter`], [`read_table`], [`preview_table`]); files that are
 //! either whole or absent ([`AtomicFile`]); units of work with checksums and completion records ([`ShardStore`]); the manifest of a run
-//! ([`Manifest`]); the folder that holds all of it, under a lock ([`RunDirectory`]); checksums ([`Checksum`]), JSON without non-finite
-//! numbers ([`to_json`]), and the disk budget ([`DiskBudget`]).
+//! ([`Manifest`]); the folder that holds all of it, under a lock ([`RunDirectory`]), which the shards of a sweep share ([`SweepShard`]);
+//! checksums ([`Checksum`]), JSON without non-finite numbers ([`to_json`]), and the disk budget ([`DiskBudget`]).
 //!
 //! **What must not.** The meaning of any column, any statistics, any tensor: the rows of a table are declared by the crate that fills
 //! them. This crate depends on no other crate of the workspace.
@@ -23,6 +23,7 @@ mod lock;
 mod manifest;
 mod preview;
 mod run_directory;
+mod run_paths;
 mod shard;
 mod storage;
 mod sweep_shard;
@@ -38,7 +39,8 @@ pub use hash::{Checksum, hash_bytes, hash_file, hash_named_files};
 pub use json::{JsonError, check_finite, to_json};
 pub use manifest::{FinalFile, MANIFEST_FORMAT, Manifest, Stage, StageStatus};
 pub use preview::{PreviewColumn, TablePreview, display_cell, preview_table};
-pub use run_directory::{MANIFEST_FILE, RunDirectory, RunPaths};
+pub use run_directory::RunDirectory;
+pub use run_paths::{MANIFEST_FILE, RunPaths};
 pub use shard::{ShardOrigin, ShardRecord, ShardState, ShardStore, ShardWriter};
 pub use storage::{Fault, Storage};
 pub use sweep_shard::{SweepShard, SweepShardRecord};
