@@ -36,6 +36,10 @@ PLACES = {
     "words": ("words.parquet", "words"),
     "decision": ("decision.parquet; only with a `[decision]` section", "decision"),
     "decision_effects": ("decision_effects.parquet; only with a `[decision]` section", "decision"),
+    "screen": (
+        "screen.parquet, only with `select.rank_by = \"attribution\"`; else the file that `glassbox screen --out` names",
+        "select",
+    ),
     "patches": ("the file that `glassbox patch --out` names; no run directory", "none"),
 }
 

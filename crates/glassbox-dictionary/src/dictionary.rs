@@ -357,8 +357,11 @@ impl<B: Backend> Dictionary<B> {
     }
 
     /// Gradient with respect to feature values [n, features], from that with respect to the output before the input
-    /// normalisation is undone, [n, width].
-    pub(crate) fn decode_normalised_backward(
+    /// normalisation is undone, [n, width]: the product of every decoder row with every row.
+    ///
+    /// # Errors
+    /// [`KernelError::Shape`] if the rows are too short.
+    pub fn decode_normalised_backward(
         &self,
         d_output: &B::Buffer,
         n: usize,

@@ -8,11 +8,15 @@ use glassbox_store::{Checksum, Manifest, hash_bytes};
 use crate::error::ExperimentError;
 use crate::plan::{Plan, count_trials, draw_controls, selected_features};
 use crate::prompts::PromptSets;
+use crate::readout::ScreenTarget;
 use crate::run::{Run, RunRequest, stages};
-use crate::select::{is_untested, select};
+use crate::scenario::SelectionRank;
+use crate::screen::ScreenMode;
+use crate::screen_stage::{CHECKED_FEATURES, ScreenSettings, screen};
+use crate::select::{is_untested, select, select_by_attribution};
 use crate::session::Session;
 use crate::sweep::Sweep;
-use crate::tables::{PromptRow, SelectionRow};
+use crate::tables::{PromptRow, ScreenRow, SelectionRow};
 
 /// The manifest of a run: what decides its results, and what of the execution is worth keeping.
 pub(crate) fn manifest(
@@ -64,13 +68,41 @@ impl Run<'_> {
         self.directory.start_stage("select")?;
         self.started("select", "prompts", self.prompts.select.len() as u64, 0);
         let families = self.families();
-        let rows = select(
+        let mut rows = select(
             &self.session,
             &self.prompts.select,
             families,
             &self.scenario.select,
             self.reporter,
         )?;
+        if let (SelectionRank::Attribution, Some(decision)) =
+            (self.scenario.select.rank_by, &self.scenario.decision)
+        {
+            let settings = ScreenSettings {
+                target: ScreenTarget::Decision {
+                    settings: decision.clone(),
+                    outcome: self.scenario.outcome.target.clone(),
+                },
+                mode: ScreenMode::Values,
+                steps: 1,
+                checked: CHECKED_FEATURES,
+            };
+            let prompts = &self.prompts.select;
+            let found = screen(
+                &self.session,
+                self.scenario,
+                prompts,
+                &rows,
+                &settings,
+                self.reporter,
+            )?;
+            select_by_attribution(&mut rows, &self.scenario.select, |layer, feature| {
+                found.effect(layer, feature)
+            })?;
+            let path = self.directory.paths().root().join("screen.parquet");
+            let screened: Vec<ScreenRow> = found.rows().collect();
+            self.directory.write_table("select", &path, &screened)?;
+        }
         self.directory.write_table("select", &path, &rows)?;
         let prompts_path = self.directory.paths().prompts();
         self.directory

@@ -347,8 +347,17 @@ impl Run<'_> {
         }
         let since = Instant::now();
         self.directory.start_stage(decision::STAGE)?;
-        let found = decision_stage(&self.place(), settings, sweep.features(), sweep.controls(), verdicts)?;
-        let (rows_path, effects_path) = (root.join("decision.parquet"), root.join("decision_effects.parquet"));
+        let found = decision_stage(
+            &self.place(),
+            settings,
+            sweep.features(),
+            sweep.controls(),
+            verdicts,
+        )?;
+        let (rows_path, effects_path) = (
+            root.join("decision.parquet"),
+            root.join("decision_effects.parquet"),
+        );
         self.directory
             .write_table(decision::STAGE, &rows_path, &found.rows)?;
         self.directory

@@ -149,6 +149,9 @@ pub enum SelectionRank {
     /// |mean B − mean A| · ‖decoder row‖: how far the residual stream moves between the two values. Prompts made from a
     /// template have features that hardly vary, whose d is huge and whose step is tiny; this ranks them last.
     Step,
+    /// |First-order effect on the decision's log-odds| of value B against value A ([`crate::screen`]): how far the feature
+    /// moves the answer, by the gradient. Needs a `[decision]` section.
+    Attribution,
 }
 
 /// Settings of the *select* stage.
@@ -563,6 +566,12 @@ impl Scenario {
                 "pathways.min_active_share is {}, it must lie in 0 to 1",
                 self.pathways.min_active_share
             ));
+        }
+        if self.select.rank_by == SelectionRank::Attribution && self.decision.is_none() {
+            return wrong(
+                "select.rank_by is \"attribution\", which ranks by the effect on the decision's log-odds: add a [decision] section"
+                    .into(),
+            );
         }
         if let Some(decision) = &self.decision
             && let Err(what) = decision.check(&self.outcome.choices, &self.outcome.target)

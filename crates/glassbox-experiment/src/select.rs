@@ -103,10 +103,40 @@ pub fn select(
         session.check_layer(layer)?;
         session.dictionary(layer)?.description().check_feature(feature)?;
     }
-    mark_selected(&mut rows, settings, &listed, |layer, feature| {
-        session.decoder_norm(layer, feature)
+    control_false_discoveries(&mut rows)?;
+    mark_selected(&mut rows, settings, &listed, |row| match settings.rank_by {
+        SelectionRank::Step => {
+            Ok((row.mean_b - row.mean_a).abs() * session.decoder_norm(row.layer, row.feature)?)
+        }
+        // A ranking by attribution needs every feature's values first; see `select_by_attribution`.
+        SelectionRank::CohenD | SelectionRank::Attribution => Ok(row.cohen_d.map_or(0.0, f64::abs)),
     })?;
     Ok(rows)
+}
+
+/// Ranks and marks the rows of [`select`] anew, by |effect| of a screen.
+///
+/// # Errors
+/// [`ExperimentError::Data`] for a listed feature that is no feature's name.
+pub fn select_by_attribution(
+    rows: &mut [SelectionRow],
+    settings: &SelectSettings,
+    effect: impl Fn(u32, u32) -> Option<f64>,
+) -> Result<(), ExperimentError> {
+    let listed = parse_feature_names("select", &settings.features)?;
+    mark_selected(rows, settings, &listed, |row| {
+        Ok(effect(row.layer, row.feature).map_or(0.0, f64::abs))
+    })
+}
+
+/// One Benjamini–Hochberg family over everything tested.
+fn control_false_discoveries(rows: &mut [SelectionRow]) -> Result<(), ExperimentError> {
+    let tested: Vec<usize> = (0..rows.len()).filter(|&index| rows[index].p.is_some()).collect();
+    let p_values: Vec<f64> = tested.iter().filter_map(|&index| rows[index].p).collect();
+    for (&index, q) in tested.iter().zip(benjamini_hochberg(&p_values)?) {
+        rows[index].q = Some(q);
+    }
+    Ok(())
 }
 
 /// Adds the features of `n` residual rows to a family's sums; inactive features count as zeros.
@@ -163,18 +193,15 @@ fn selection_row(
     })
 }
 
-/// One Benjamini–Hochberg family over everything tested, then the top n of each layer by the settings' rank, or those
-/// that are listed.
+/// Marks the top n of each layer by `size` among those with q below alpha, or those that are listed.
 fn mark_selected(
     rows: &mut [SelectionRow],
     settings: &SelectSettings,
     listed: &[RecordedFeature],
-    decoder_norm: impl Fn(u32, u32) -> Result<f64, ExperimentError>,
+    size: impl Fn(&SelectionRow) -> Result<f64, ExperimentError>,
 ) -> Result<(), ExperimentError> {
-    let tested: Vec<usize> = (0..rows.len()).filter(|&index| rows[index].p.is_some()).collect();
-    let p_values: Vec<f64> = tested.iter().filter_map(|&index| rows[index].p).collect();
-    for (&index, q) in tested.iter().zip(benjamini_hochberg(&p_values)?) {
-        rows[index].q = Some(q);
+    for row in rows.iter_mut() {
+        (row.rank_in_layer, row.selected) = (None, false);
     }
     let untested = is_untested(rows);
     let candidate = |row: &SelectionRow| {
@@ -192,11 +219,10 @@ fn mark_selected(
         let mut ranked: Vec<(f64, usize)> = Vec::with_capacity(indices.len());
         for &index in indices.iter() {
             let row = &rows[index];
-            let difference = (row.mean_b - row.mean_a).abs();
-            let size = match settings.rank_by {
-                _ if untested => difference,
-                SelectionRank::CohenD => row.cohen_d.map_or(0.0, f64::abs),
-                SelectionRank::Step => difference * decoder_norm(row.layer, row.feature)?,
+            let by_means = untested && settings.rank_by != SelectionRank::Attribution;
+            let size = match by_means {
+                true => (row.mean_b - row.mean_a).abs(),
+                false => size(row)?,
             };
             ranked.push((size, index));
         }
@@ -249,7 +275,11 @@ mod tests {
             top_per_layer: 2,
             ..SelectSettings::default()
         };
-        mark_selected(&mut rows, &settings, &[], |_, _| Ok(1.0)).unwrap();
+        control_false_discoveries(&mut rows).unwrap();
+        mark_selected(&mut rows, &settings, &[], |row| {
+            Ok(row.cohen_d.map_or(0.0, f64::abs))
+        })
+        .unwrap();
         let selected: Vec<(u32, u32)> = rows
             .iter()
             .filter(|row| row.selected)
@@ -259,5 +289,13 @@ mod tests {
         assert_eq!(rows[2].rank_in_layer, Some(1));
         assert!(rows[2].cohen_d.unwrap() < 0.0 && rows[1].cohen_d.unwrap() > 0.0);
         assert_eq!((rows[8].p, rows[8].q, rows[8].selected), (None, None, false));
+
+        // The effects of a screen rank the same candidates otherwise.
+        select_by_attribution(&mut rows, &settings, |_, feature| Some(-f64::from(feature))).unwrap();
+        let selected = rows
+            .iter()
+            .filter(|row| row.selected)
+            .map(|row| (row.layer, row.feature));
+        assert_eq!(selected.collect::<Vec<_>>(), [(0, 2), (0, 3), (1, 2), (1, 3)]);
     }
 }

@@ -549,3 +549,36 @@ table! {
         pub control_percentile: Option<f64>,
     }
 }
+
+table! {
+    /// The first-order effect of one feature on one scalar: attribution patching. Features that are left out have an effect of
+    /// exactly zero.
+    #[derive(serde::Serialize)]
+    pub struct ScreenRow: "screen", version 1 {
+        /// Rank by |effect| over all layers, from 1.
+        pub rank: u32,
+        /// Block index.
+        pub layer: u32,
+        /// Feature index.
+        pub feature: u32,
+        /// The scalar: `decision` (log-odds, in nats) or a feature as L{layer}-{feature} (pre-activation at the last prompt
+        /// position, in the dictionary's units).
+        pub target: String,
+        /// `values` (set to value B minus set to value A) or `zero` (set to zero minus left alone).
+        pub mode: String,
+        /// Points of the gradient's path; 1 is the gradient at the unchanged run.
+        pub steps: u32,
+        /// Mean over the prompts.
+        pub effect: f64,
+        /// Its standard error over the prompts (standard deviation with ddof 1 over √n); missing with one prompt.
+        pub standard_error: Option<f64>,
+        /// Prompts.
+        pub prompts: u32,
+        /// `top` or `random` where the exact effect was computed too.
+        pub checked: Option<String>,
+        /// Mean first-order effect over the prompts of the check.
+        pub first_order_checked: Option<f64>,
+        /// Mean effect of the edit itself over the prompts of the check.
+        pub exact_checked: Option<f64>,
+    }
+}

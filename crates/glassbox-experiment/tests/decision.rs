@@ -45,22 +45,36 @@ fn every_arm_equals_full_passes_that_feed_each_continuation() {
     let mut arms: Vec<ArmEdit> = vec![None];
     for edit in [
         FeatureEdit::ReconstructOnly,
-        FeatureEdit::SetByDelta { feature: 3, value: 2.5 },
-        FeatureEdit::SetByDelta { feature: 40, value: 4.0 },
+        FeatureEdit::SetByDelta {
+            feature: 3,
+            value: 2.5,
+        },
+        FeatureEdit::SetByDelta {
+            feature: 40,
+            value: 4.0,
+        },
     ] {
         arms.push(Some((layer, edit.compile(&dictionary).unwrap())));
     }
     let mut workspace = model.workspace();
     for prompt in [&prompts.sweep[0], &prompts.sweep[prompts.sweep.len() - 1]] {
         let tokens = DecisionTokens::resolve(&session, &settings, "stop", &prompt.text).unwrap();
-        for positions in [Positions::LastAndGenerated, Positions::LastOfPrompt, Positions::All] {
+        for positions in [
+            Positions::LastAndGenerated,
+            Positions::LastOfPrompt,
+            Positions::All,
+        ] {
             for at_most in [1, 64] {
-                let readings = tokens.readings(model, &mut workspace, &arms, &positions, at_most).unwrap();
+                let readings = tokens
+                    .readings(model, &mut workspace, &arms, &positions, at_most)
+                    .unwrap();
                 for (arm, reading) in arms.iter().zip(readings) {
                     let mut labels = [0.0, 0.0];
                     for (label, texts) in continuations.iter().enumerate() {
                         for text in *texts {
-                            let before = session.encode(&format!("{}{}", prompt.text, settings.prefix)).unwrap();
+                            let before = session
+                                .encode(&format!("{}{}", prompt.text, settings.prefix))
+                                .unwrap();
                             let whole = session
                                 .encode(&format!("{}{}{text}", prompt.text, settings.prefix))
                                 .unwrap();
@@ -106,9 +120,16 @@ fn the_shipped_scenario_reads_nearly_all_of_the_probability() {
     let prompts = PromptSets::read(&scenario).unwrap();
     let mut workspace = session.model().workspace();
     for prompt in prompts.sweep.iter().step_by(7) {
-        let tokens = DecisionTokens::resolve(&session, &settings, &scenario.outcome.target, &prompt.text).unwrap();
+        let tokens =
+            DecisionTokens::resolve(&session, &settings, &scenario.outcome.target, &prompt.text).unwrap();
         let readings = tokens
-            .readings(session.model(), &mut workspace, &[None], &Positions::LastAndGenerated, 8)
+            .readings(
+                session.model(),
+                &mut workspace,
+                &[None],
+                &Positions::LastAndGenerated,
+                8,
+            )
             .unwrap();
         let mass = readings[0].target.exp() + readings[0].other.exp();
         assert!(mass > 0.9 && mass <= 1.0 + 1e-6, "{}: {mass}", prompt.id);
@@ -129,6 +150,7 @@ fn continuations_that_cannot_be_told_apart_are_refused() {
         assert!(error.to_string().contains(expected), "{error}");
     }
     let long = "Choice: ".repeat(2000);
-    let error = DecisionTokens::resolve(&session, &settings(&[" Stop"], &[" Bet"]), "stop", &long).unwrap_err();
+    let error =
+        DecisionTokens::resolve(&session, &settings(&[" Stop"], &[" Bet"]), "stop", &long).unwrap_err();
     assert!(error.to_string().contains("context holds"), "{error}");
 }

@@ -75,6 +75,12 @@ pub enum Verb {
                             Mary and John went home, Mary gave it to' --metric 'logit_difference \" Mary\" \" John\"' --out patch.parquet"
     )]
     Patch(PatchArguments),
+    /// Estimate the effect of every feature on a decision, or on a feature, from gradients.
+    #[command(
+        after_help = "Examples:\n  glassbox screen scenario.toml --out screen.parquet\n  glassbox screen scenario.toml --target \
+                            L5-123 --mode zero --steps 10 --out screen.parquet"
+    )]
+    Screen(ScreenArguments),
     /// Write the HTML report of a run again.
     #[command(after_help = "Example: glassbox report runs/first")]
     Report(ReportArguments),
@@ -306,6 +312,46 @@ pub struct PatchArguments {
     /// Print the cells as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `screen`.
+#[derive(Debug, Args)]
+pub struct ScreenArguments {
+    /// The scenario file (TOML); its selection prompts are screened.
+    pub config: PathBuf,
+    /// What the features act on: `decision` (the log-odds of the scenario's [decision]), or a feature such as L5-123.
+    #[arg(long, value_name = "TARGET", default_value = "decision")]
+    pub target: String,
+    /// The edit: `values` (set to value B against set to value A) or `zero` (ablated against left alone).
+    #[arg(long, value_enum, default_value_t = ScreenModeArgument::Values)]
+    pub mode: ScreenModeArgument,
+    /// Points of the gradient's path (integrated gradients); 1 is one pass forward and one back per prompt.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub steps: u32,
+    /// Prompts per family at most.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub prompts: Option<usize>,
+    /// Features to show.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub top: usize,
+    /// Features from the top, and as many random ones, whose exact effect is computed for comparison; 0 is none.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub check: usize,
+    /// Parquet file to write, one row per feature with an effect.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `--mode` of `screen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ScreenModeArgument {
+    /// Set to value B against set to value A.
+    Values,
+    /// Ablated against left alone.
+    Zero,
 }
 
 /// Flags of `report`.

@@ -8,6 +8,7 @@ mod merge;
 mod patch;
 mod report;
 mod run;
+mod screen;
 mod sweep;
 mod trace;
 
@@ -29,6 +30,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, CliError> {
         Verb::Trace(verb) => trace::trace(verb),
         Verb::Encode(verb) => encode::encode(verb),
         Verb::Patch(verb) => patch::patch(verb, arguments.quiet),
+        Verb::Screen(verb) => screen::screen(verb, arguments.quiet),
         Verb::Report(verb) => report::report(verb),
     }
 }
