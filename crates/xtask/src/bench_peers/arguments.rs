@@ -28,6 +28,9 @@ pub struct Arguments {
     /// Two measurements of each side and smaller samples: whether it works, not how fast it is.
     #[arg(long)]
     pub quick: bool,
+    /// Measure no peer, but the sweep with each way of saving work switched off in turn.
+    #[arg(long, conflicts_with_all = ["work", "pairs", "markdown"])]
+    pub ablation: bool,
     /// Put the result, with machine and versions, into the marked place of this Markdown file.
     #[arg(long)]
     pub markdown: Option<PathBuf>,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::bench_peers::ablation::{self, ablation};
 use crate::bench_peers::arguments::Arguments;
 use crate::bench_peers::environment;
 use crate::bench_peers::machine;
@@ -48,6 +49,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         quick: arguments.quick,
     };
     environment::make_models(&setting.environments, &setting.data)?;
+    if let Some(load) = machine::load().filter(|load| *load > 0.5) {
+        eprintln!(
+            "something else runs on this machine (load {load}): times will be too long and ratios uncertain"
+        );
+    }
+    if arguments.ablation {
+        let rows = ablation(&setting)?;
+        if arguments.json {
+            println!("{}", serde_json::to_string_pretty(&rows)?);
+        } else {
+            print!("{}", ablation::table(&rows));
+        }
+        return Ok(());
+    }
     let works = match arguments.work.as_slice() {
         [] => &Work::ALL,
         chosen => chosen,

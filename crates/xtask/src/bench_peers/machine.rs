@@ -32,3 +32,9 @@ pub fn glassbox_version() -> String {
         None => format!("glassbox {}", env!("CARGO_PKG_VERSION")),
     }
 }
+
+/// Processes that wanted to run in the last minute, where the system says.
+pub fn load() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}

@@ -5,6 +5,7 @@
 //! long-lived process, so that neither its start nor loading is timed. Before anything is timed both sides compute the
 //! same thing and the results are compared; a difference is an error.
 
+mod ablation;
 mod arguments;
 mod bench;
 mod comparison;

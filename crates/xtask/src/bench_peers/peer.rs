@@ -24,6 +24,8 @@ pub struct Peer {
     tensors: PathBuf,
     threads: u32,
     versions: String,
+    /// Whether its messages are still needed.
+    failed: bool,
 }
 
 /// A tensor that a peer computed; whole numbers are converted.
@@ -65,6 +67,7 @@ impl Peer {
             tensors: setting.data.join(format!("{name}.safetensors")),
             threads: setting.threads,
             versions: String::new(),
+            failed: false,
         };
         let reply = peer.ask(&json!({"do": "versions"}))?;
         if let Some(versions) = reply["versions"].as_object() {
@@ -140,6 +143,12 @@ impl Peer {
     }
 
     fn ask(&mut self, request: &Value) -> Result<Value> {
+        let reply = self.exchange(request);
+        self.failed |= reply.is_err();
+        reply
+    }
+
+    fn exchange(&mut self, request: &Value) -> Result<Value> {
         let died = || format!("the peer ended; its messages are in {}", self.log.display());
         writeln!(self.requests, "{request}").with_context(died)?;
         self.requests.flush().with_context(died)?;
@@ -167,6 +176,9 @@ impl Drop for Peer {
         // It may have ended by itself; then there is nothing to do.
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if !self.failed {
+            let _ = std::fs::remove_file(&self.log);
+        }
     }
 }
 

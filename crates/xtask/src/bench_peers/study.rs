@@ -58,6 +58,28 @@ impl Design {
     }
 }
 
+/// When the parser reads an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecidesAt {
+    /// At the 20th token, by whether its number is even.
+    TwentiethToken,
+    /// At the first token whose number ends in a 7 after an even digit, which is one in twenty.
+    AnyTokenOneInTwenty,
+}
+
+impl DecidesAt {
+    /// Patterns of the outcomes even and odd.
+    fn patterns(self) -> [&'static str; 2] {
+        match self {
+            Self::TwentiethToken => [r"^(?:w\d+ ){19}w\d*[02468] ", r"^(?:w\d+ ){19}w\d*[13579] "],
+            Self::AnyTokenOneInTwenty => [
+                r"^(?:w(?:\d|\d*(?:[13579]\d|[02468][0-689])) )*w\d*[048]7 ",
+                r"^(?:w(?:\d|\d*(?:[13579]\d|[02468][0-689])) )*w\d*[26]7 ",
+            ],
+        }
+    }
+}
+
 /// Token ids of the prompt of family 0 or 1.
 pub fn prompt(family: u64) -> Vec<u32> {
     let mut ids = vec![BEGIN];
@@ -73,12 +95,18 @@ fn text(family: u64) -> String {
     })
 }
 
-/// Writes the scenario of a design. `sweep` are more lines of its sweep section. The parser reads an outcome, even or odd,
-/// from the 20th token.
+/// Writes the scenario of a design. `sweep` are more lines of its sweep section.
 ///
 /// # Errors
 /// If the file can't be written, or is no valid scenario.
-pub fn scenario(data: &Path, name: &str, design: Design, sweep: &str) -> Result<Scenario> {
+pub fn scenario(
+    data: &Path,
+    name: &str,
+    design: Design,
+    decides_at: DecidesAt,
+    sweep: &str,
+) -> Result<Scenario> {
+    let [even, odd] = decides_at.patterns();
     let quoted = |names: Vec<String>| format!("{names:?}");
     let recorded = (0..inputs::BLOCKS)
         .flat_map(|block| {
@@ -96,13 +124,13 @@ dictionaries = {dictionaries:?}
 choices = ["even", "odd"]
 target = "even"
 [parser]
-name = "twentieth-token"
+name = "test"
 version = 1
 [[parser.rules]]
-pattern = '^(?:w\d+ ){{19}}w\d*[02468] '
+pattern = '{even}'
 outcome = "even"
 [[parser.rules]]
-pattern = '^(?:w\d+ ){{19}}w\d*[13579] '
+pattern = '{odd}'
 outcome = "odd"
 [[families]]
 name = "a"
@@ -270,7 +298,14 @@ mod tests {
             features: 2,
             trials: 1,
         };
-        let scenario = scenario(folder.path(), "study", design, "batch_rows = 7").unwrap();
+        let scenario = scenario(
+            folder.path(),
+            "study",
+            design,
+            DecidesAt::TwentiethToken,
+            "batch_rows = 7",
+        )
+        .unwrap();
         assert_eq!(scenario.sweep.batch_rows, 7);
         assert_eq!(
             scenario.sweep.recorded_features.len(),
@@ -281,5 +316,25 @@ mod tests {
         assert_eq!(parser.parse(&words(19)).label, "unknown");
         assert_eq!(parser.parse(&words(20)).label, "odd");
         assert_eq!(parser.parse(&format!("{}w12 w13 ", words(19))).label, "even");
+    }
+
+    #[test]
+    fn the_other_parser_reads_the_first_word_that_ends_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let design = Design {
+            features: 2,
+            trials: 1,
+        };
+        let decides = DecidesAt::AnyTokenOneInTwenty;
+        let scenario = scenario(folder.path(), "study", design, decides, "").unwrap();
+        let parser = scenario.compiled_parser().unwrap();
+        for (text, expected) in [
+            ("w5 w7 w17 w123 ", "unknown"),
+            ("w5 w7 w17 w387 w327 ", "even"),
+            ("w31927 w387 ", "odd"),
+            ("w37 w31967", "unknown"),
+        ] {
+            assert_eq!(parser.parse(text).label, expected, "{text}");
+        }
     }
 }

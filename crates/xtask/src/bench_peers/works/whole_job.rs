@@ -14,7 +14,8 @@ use crate::bench_peers::inputs;
 use crate::bench_peers::measurement::Pair;
 use crate::bench_peers::peer::{Peer, tensor};
 use crate::bench_peers::study::{
-    Design, Measured, NEW_TOKENS, RECORDED, TEMPERATURE, TOP_P, prompt, run_to_causal_table, scenario,
+    DecidesAt, Design, Measured, NEW_TOKENS, RECORDED, TEMPERATURE, TOP_P, prompt, run_to_causal_table,
+    scenario,
 };
 use crate::bench_peers::work::Contest;
 
@@ -95,7 +96,13 @@ impl Contest for WholeJob {
 
     fn glassbox(&mut self) -> Result<f64> {
         let sweep = "stop_when_decided = \"any_token\"";
-        let scenario = scenario(&self.data, "whole-job", self.design, sweep)?;
+        let scenario = scenario(
+            &self.data,
+            "whole-job",
+            self.design,
+            DecidesAt::TwentiethToken,
+            sweep,
+        )?;
         let measured = run_to_causal_table(scenario, self.data.join("whole-job"))?;
         self.measured = Some(measured);
         Ok(measured.seconds)
