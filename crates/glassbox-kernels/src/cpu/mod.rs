@@ -20,6 +20,7 @@ mod scratch;
 mod selection;
 mod shared_attention;
 mod softmax;
+mod team;
 mod tiles;
 
 pub use backend::CpuBackend;

@@ -15,7 +15,7 @@ use super::lanes::Neon as Baseline;
 use super::lanes::Portable as Baseline;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
-use super::parallel::for_each_index;
+use super::parallel::{for_each_index, threads};
 use super::scratch::with_values;
 use super::tiles::Destination;
 
@@ -102,11 +102,15 @@ impl<E: Element> PanelProduct<'_, E> {
         let rows = self.n.div_ceil(blocks.max(1)).next_multiple_of(24);
         let blocks = self.n.div_ceil(rows.max(1));
         let piece = self.piece(instructions.width());
+        // The same thread is likely to come to the part that lies as many parts on as there are threads.
+        let apart = threads(several_threads);
         let out = Destination::new(out);
         // Blocks of rows change fastest: the weights of a group are then still in the last cache.
         for_each_index(groups * blocks, several_threads, |i| {
             let (first, row) = (i / blocks * group * columns, i % blocks * rows);
+            let next = (i + apart) / blocks * group * columns;
             let part = Part {
+                next,
                 rows: row..(row + rows).min(self.n),
                 columns: first..(first + group * columns).min(self.width),
                 out,
@@ -145,6 +149,8 @@ impl<E: Element> PanelProduct<'_, E> {
 
 /// A block of the destination.
 struct Part {
+    /// First column of the part that this thread is likely to take next.
+    next: usize,
     rows: Range<usize>,
     columns: Range<usize>,
     out: Destination,
@@ -268,7 +274,7 @@ struct Ahead {
 
 impl Ahead {
     /// Before the panels of `part` are worked on, in `tiles` tiles of rows each: the next piece of the depth, or the
-    /// next part.
+    /// part that comes next.
     #[inline(always)]
     fn new<E: Element>(
         product: &PanelProduct<'_, E>,
@@ -282,7 +288,7 @@ impl Ahead {
         let (first, from) = if depths.end < product.depth {
             (part.columns.start, depths.end)
         } else {
-            (part.columns.end, 0)
+            (part.next, 0)
         };
         let columns = product.width.saturating_sub(first).min(part.columns.len());
         let depth = product.depth.saturating_sub(from).min(piece);

@@ -2,12 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-
-use rayon::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::elementary::{exp, multiply_add};
 use super::instructions::multiversion;
-use super::parallel::{POINTWISE, for_each_chunk, rows_per_chunk};
+use super::parallel::{POINTWISE, for_each_chunk, for_each_index, map_indices, rows_per_chunk};
 use super::reductions::{fold, max_ignoring_nan, sum};
 use super::scratch::with_keys;
 use crate::backend::{TopEntries, VocabularyStatistics};
@@ -163,12 +162,8 @@ pub(crate) fn vocabulary_statistics(logits: &[f32], n: usize, width: usize) -> V
     map_rows(n, width, |i| row_statistics(&logits[i * width..(i + 1) * width]))
 }
 
-fn map_rows<T: Send>(n: usize, width: usize, of_row: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
-    if n > 1 && n * width >= POINTWISE / 2 {
-        (0..n).into_par_iter().map(of_row).collect()
-    } else {
-        (0..n).map(of_row).collect()
-    }
+fn map_rows<T: Send + Sync>(n: usize, width: usize, of_row: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
+    map_indices(n, n * width >= POINTWISE / 2, of_row)
 }
 
 fn row_statistics(row: &[f32]) -> VocabularyStatistics {
@@ -237,24 +232,16 @@ multiversion! {
 
 /// Index of the first element that is NaN or infinite.
 pub(crate) fn first_non_finite(x: &[f32]) -> Option<usize> {
-    const BLOCK: usize = 4096;
-    let in_block = |block: usize| {
+    const BLOCK: usize = 1 << 14;
+    let first = AtomicUsize::new(usize::MAX);
+    for_each_index(x.len().div_ceil(BLOCK), x.len() >= 8 * POINTWISE, |block| {
         let values = &x[block * BLOCK..((block + 1) * BLOCK).min(x.len())];
         // Checked without an early end first, which vectorises.
         let any = values.iter().fold(false, |any, value| any | !value.is_finite());
-        if any {
-            values
-                .iter()
-                .position(|value| !value.is_finite())
-                .map(|i| block * BLOCK + i)
-        } else {
-            None
+        if any && let Some(i) = values.iter().position(|value| !value.is_finite()) {
+            first.fetch_min(block * BLOCK + i, Ordering::Relaxed);
         }
-    };
-    let blocks = x.len().div_ceil(BLOCK);
-    if x.len() >= 8 * POINTWISE {
-        (0..blocks).into_par_iter().find_map_first(in_block)
-    } else {
-        (0..blocks).find_map(in_block)
-    }
+    });
+    let first = first.into_inner();
+    (first < x.len()).then_some(first)
 }
