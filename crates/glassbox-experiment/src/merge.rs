@@ -10,7 +10,7 @@ use glassbox_store::{
 
 use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
-use crate::tables::{PlanRow, PromptRow, SelectionRow, TrialRow};
+use crate::tables::{PlanRow, TrialRow};
 
 /// What to merge.
 #[derive(Debug, Clone)]
@@ -315,18 +315,12 @@ impl Sources {
         manifest
     }
 
-    /// Selection, prompts and plan of the first folder; equal in all, since the hash of the plan is.
+    /// The stage select and the plan of the first folder; equal in all, since the hash of the plan is.
     fn copy_plan(&self, directory: &mut RunDirectory) -> Result<(), ExperimentError> {
         let (from, manifest) = (&self.paths[0], &self.manifests[0]);
         let own = directory.paths().clone();
         if !directory.is_stage_complete("select")? {
-            directory.start_stage("select")?;
-            let selection: Vec<SelectionRow> = from.read_table(manifest, &from.selection())?;
-            directory.write_table("select", &own.selection(), &selection)?;
-            let prompts: Vec<PromptRow> = from.read_table(manifest, &from.prompts())?;
-            directory.write_table("select", &own.prompts(), &prompts)?;
-            let seconds = manifest.stage("select")?.seconds.unwrap_or_default();
-            directory.complete_stage("select", seconds, selection.len() as u64, &[])?;
+            directory.adopt_stage("select", from, manifest)?;
         }
         if !directory.has_file(&own.plan())? {
             directory.start_stage("sweep")?;

@@ -13,7 +13,7 @@ use crate::events::{Event, Reporter};
 use crate::run::{Run, RunRequest};
 use crate::scenario::Scenario;
 use crate::sweep::{Sweep, SweepCost};
-use crate::tables::{PromptRow, SelectionRow};
+use crate::tables::SelectionRow;
 
 /// How often a waiting process looks whether the plan is there.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -215,21 +215,10 @@ impl Run<'_> {
         if self.directory.is_stage_complete("select")? {
             return Ok(());
         }
-        let since = Instant::now();
-        let selection: Vec<SelectionRow> = paths.read_table(&stored, &paths.selection())?;
-        let prompts: Vec<PromptRow> = paths.read_table(&stored, &paths.prompts())?;
-        self.directory.start_stage("select")?;
-        let own = self.directory.paths().clone();
-        self.directory
-            .write_table("select", &own.selection(), &selection)?;
-        self.directory.write_table("select", &own.prompts(), &prompts)?;
-        self.directory.update(|manifest| {
+        self.directory.adopt_stage("select", &paths, &stored)?;
+        Ok(self.directory.update(|manifest| {
             manifest.plan_hash = stored.plan_hash;
             Ok(())
-        })?;
-        let rows = selection.len() as u64;
-        Ok(self
-            .directory
-            .complete_stage("select", since.elapsed().as_secs_f64(), rows, &[])?)
+        })?)
     }
 }

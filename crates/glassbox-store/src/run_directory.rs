@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use serde::Serialize;
 
@@ -11,8 +11,8 @@ use crate::hash::file_mismatch;
 use crate::lock::{Doing, LOCK_FILE, Lock};
 use crate::{
     AtomicFile, FinalFile, MANIFEST_FILE, Manifest, Row, RunPaths, StageStatus, Storage, StoreError,
-    SweepShard, SweepShardRecord, TEMPORARY_PREFIX, TableWriter, WrittenTable, remove_temporaries,
-    write_bytes, write_json, write_table,
+    SweepShard, SweepShardRecord, TEMPORARY_PREFIX, TableWriter, WrittenTable, hash_bytes,
+    remove_temporaries, write_bytes, write_json, write_table,
 };
 
 /// A run directory that this process writes into: alone, or as one shard of a sweep among others.
@@ -268,6 +268,55 @@ impl RunDirectory {
                 .iter()
                 .map(|(name, value)| ((*name).to_string(), *value))
                 .collect();
+            Ok(())
+        })
+    }
+
+    /// Takes a complete stage of another run over: its files, byte by byte, and its figures.
+    ///
+    /// # Errors
+    /// [`StoreError::Unfinished`] if it is not complete there, [`StoreError::Damaged`], [`StoreError::NoStage`],
+    /// [`StoreError::BadJson`] if its manifest names files outside of the run, and those of a failed write.
+    pub fn adopt_stage(
+        &mut self,
+        name: &str,
+        from: &RunPaths,
+        manifest: &Manifest,
+    ) -> Result<(), StoreError> {
+        let stage = manifest.stage(name)?.clone();
+        if stage.status != StageStatus::Complete {
+            return Err(StoreError::Unfinished {
+                path: from.manifest(),
+            });
+        }
+        self.start_stage(name)?;
+        for file in &stage.files {
+            let inside = |part| matches!(part, Component::Normal(_));
+            if !Path::new(file).components().all(inside) {
+                return Err(StoreError::BadJson {
+                    path: from.manifest(),
+                    detail: format!("stage `{name}` has the file `{file}`, which lies outside of the run"),
+                });
+            }
+            let path = from.root().join(file);
+            let Some(expected) = manifest.files.get(file) else {
+                return Err(StoreError::Unfinished { path });
+            };
+            let bytes = fs::read(&path).map_err(|cause| StoreError::Io {
+                action: "read",
+                path: path.clone(),
+                cause,
+            })?;
+            if hash_bytes(&bytes) != expected.checksum {
+                let reason = "its checksum is not that of its manifest".to_string();
+                return Err(StoreError::Damaged { path, reason });
+            }
+            let own = self.paths.root().join(file);
+            let written = write_bytes(&self.storage, &own, &bytes)?;
+            self.record(name, &own, FinalFile::new(expected.rows, &written))?;
+        }
+        self.update(|own| {
+            *own.stage_mut(name)? = stage;
             Ok(())
         })
     }

@@ -366,6 +366,35 @@ fn a_run_of_all_stages_keeps_shards_out() {
 }
 
 #[test]
+fn a_stage_of_another_run_is_taken_over_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = run(&quick(), &folder.path().join("first")).unwrap();
+    let mut second = create(&folder.path().join("second"), false).unwrap();
+    let mut stored = first.manifest().clone();
+    second.adopt_stage("causal", first.paths(), &stored).unwrap();
+    assert!(second.is_stage_complete("causal").unwrap());
+    assert_eq!(second.manifest().stages[0], stored.stages[0]);
+    assert_eq!(
+        second.manifest().files["causal.parquet"],
+        stored.files["causal.parquet"]
+    );
+    let effects: Vec<Effect> = read_table(&second.paths().causal()).unwrap();
+    assert_eq!(effects, self::effects());
+
+    stored.stages[0].files.push("../elsewhere".into());
+    let error = second.adopt_stage("causal", first.paths(), &stored).unwrap_err();
+    assert!(error.to_string().contains("outside of the run"), "{error}");
+    fs::write(first.paths().causal(), "damaged").unwrap();
+    let stored = first.manifest();
+    let error = second.adopt_stage("causal", first.paths(), stored).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert!(!second.is_stage_complete("causal").unwrap());
+    let open = manifest(20);
+    let error = second.adopt_stage("report", first.paths(), &open).unwrap_err();
+    assert!(matches!(error, StoreError::Unfinished { .. }), "{error}");
+}
+
+#[test]
 fn a_failed_change_leaves_the_manifest_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let mut run = create(&folder.path().join("run"), false).unwrap();
