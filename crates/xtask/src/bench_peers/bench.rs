@@ -22,6 +22,8 @@ pub struct Setting {
     pub threads: u32,
     /// Whether smaller samples do.
     pub quick: bool,
+    /// Load of the machine before the first measurement.
+    pub load_before: Option<f64>,
 }
 
 /// Measures the works and prints the result.
@@ -47,9 +49,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         data: absolute(&arguments.data)?,
         threads: arguments.threads,
         quick: arguments.quick,
+        load_before: machine::load(),
     };
     environment::make_models(&setting.environments, &setting.data)?;
-    if let Some(load) = machine::load().filter(|load| *load > 0.5) {
+    if let Some(load) = setting.load_before.filter(|load| *load > 0.5) {
         eprintln!(
             "something else runs on this machine (load {load}): times will be too long and ratios uncertain"
         );
@@ -101,6 +104,9 @@ fn measure(work: Work, pairs: u32, setting: &Setting) -> Result<Outcome> {
         check,
         note: contest.note()?,
         versions: format!("{}; {}", machine::glassbox_version(), contest.versions()),
+        machine: machine::machine(),
+        threads: setting.threads,
+        load_before: setting.load_before,
     };
-    Outcome::new(work, measured, setting.threads, machine::machine())
+    Outcome::new(work, measured)
 }

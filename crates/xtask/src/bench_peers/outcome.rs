@@ -44,6 +44,8 @@ pub struct Outcome {
     pub versions: String,
     /// Machine.
     pub machine: String,
+    /// Processes that wanted to run in the minute before the first work, where the system says: near 0 on an idle machine.
+    pub load_before: Option<f64>,
 }
 
 /// What the measurement of a work gives.
@@ -58,6 +60,12 @@ pub struct Measured {
     pub note: String,
     /// See [`Outcome::versions`].
     pub versions: String,
+    /// See [`Outcome::machine`].
+    pub machine: String,
+    /// See [`Outcome::threads`].
+    pub threads: u32,
+    /// See [`Outcome::load_before`].
+    pub load_before: Option<f64>,
 }
 
 impl Outcome {
@@ -65,7 +73,7 @@ impl Outcome {
     ///
     /// # Errors
     /// If there are no pairs.
-    pub fn new(work: Work, measured: Measured, threads: u32, machine: String) -> Result<Self> {
+    pub fn new(work: Work, measured: Measured) -> Result<Self> {
         let Measured { pairs, units, .. } = &measured;
         let of = |value: &dyn Fn(&Pair) -> f64| {
             median(&pairs.iter().map(value).collect::<Vec<_>>()).context("a work without measurements")
@@ -92,11 +100,12 @@ impl Outcome {
             interval: [ratio.low, ratio.high],
             interval_coverage: ratio.coverage,
             pairs: pairs.len(),
-            threads,
+            threads: measured.threads,
             check: measured.check,
             note: measured.note,
             versions: measured.versions,
-            machine,
+            machine: measured.machine,
+            load_before: measured.load_before,
         })
     }
 }
@@ -112,8 +121,11 @@ mod tests {
             check: String::new(),
             note: String::new(),
             versions: String::new(),
+            machine: String::new(),
+            threads: 2,
+            load_before: None,
         };
-        Outcome::new(work, measured, 2, String::new()).unwrap()
+        Outcome::new(work, measured).unwrap()
     }
 
     #[test]

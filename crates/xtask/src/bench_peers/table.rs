@@ -138,6 +138,9 @@ pub fn markdown(outcomes: &[Outcome]) -> String {
         }
         text.push('\n');
     }
+    if let Some(load) = outcomes.first().and_then(|outcome| outcome.load_before) {
+        let _ = writeln!(text, "\nLoad of the machine in the minute before: {load}.");
+    }
     let mut versions: Vec<&str> = outcomes.iter().map(|outcome| outcome.versions.as_str()).collect();
     versions.dedup();
     let _ = writeln!(text, "\nVersions: {}.", versions.join("; "));
@@ -182,8 +185,11 @@ mod tests {
             check: "64 greedy tokens equal".into(),
             note: "a note".into(),
             versions: "glassbox 1; torch 2".into(),
+            machine: "a processor".into(),
+            threads: 2,
+            load_before: Some(0.0),
         };
-        Outcome::new(Work::Decode1, measured, 2, "a processor".into()).unwrap()
+        Outcome::new(Work::Decode1, measured).unwrap()
     }
 
     #[test]
