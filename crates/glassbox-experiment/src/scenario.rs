@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use glassbox_dictionary::FeatureEdit;
 use glassbox_model::edit::Positions;
+use glassbox_model::load_options::WeightType;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::DecisionSettings;
@@ -25,6 +26,9 @@ pub struct Scenario {
     pub description: String,
     /// Model folder (relative to the file) or hub id in the local cache.
     pub model: String,
+    /// The type in which the model's weights are held while it runs.
+    #[serde(default)]
+    pub weights: WeightType,
     /// Folder with one dictionary per layer.
     pub dictionaries: String,
     /// What a trial can end in.

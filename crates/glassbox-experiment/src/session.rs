@@ -7,6 +7,7 @@ use std::sync::Arc;
 use glassbox_dictionary::{Dictionary, DictionaryCache, DictionarySet, SparseFeatures, SparseSelection};
 use glassbox_kernels::Backend;
 use glassbox_kernels::cpu::CpuBackend;
+use glassbox_model::load_options::LoadOptions;
 use glassbox_model::locate::HubEnvironment;
 use glassbox_model::model::Model;
 use glassbox_model::site::Site;
@@ -42,7 +43,12 @@ impl Session {
     pub fn load(scenario: &Scenario) -> Result<Self, ExperimentError> {
         let folder = model_folder(scenario)?;
         let backend = CpuBackend;
-        let (config, weights) = glassbox_model::load::load(&backend, &folder)?;
+        let (config, weights) = {
+            let options = LoadOptions {
+                weights: scenario.weights,
+            };
+            glassbox_model::load::load_with(&backend, &folder, &options)?
+        };
         let tokenizer = Tokenizer::open(&folder, &config)?;
         let model = Model::new(config, weights, backend)?;
         let mut hashes = BTreeMap::new();

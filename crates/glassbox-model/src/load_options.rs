@@ -1,7 +1,13 @@
 //! What a user may choose about loading a model.
 
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
 /// The type in which weight matrices are held. Norms and biases are always single precision, and so are sums.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WeightType {
     /// As the checkpoint stores them: no copy is made of those that are stored as they are used.
     #[default]
@@ -25,6 +31,24 @@ impl WeightType {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
         }
+    }
+}
+
+impl fmt::Display for WeightType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for WeightType {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|weights| weights.name() == name);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("'{name}' is no type of weights; the choices are {names}")
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use glassbox_model::load_options::WeightType;
 use glassbox_store::SweepShard;
 
 use crate::feature_setting::FeatureSetting;
@@ -192,6 +193,9 @@ pub struct GenerateArguments {
     /// Model folder, or hub id in the local Hugging Face cache.
     #[arg(long, value_name = "DIR|ID")]
     pub model: String,
+    /// Type in which the weights are held: stored, f32 or bf16 (half the memory, a relative error of up to 2^-9 each).
+    #[arg(long, default_value_t, value_name = "TYPE")]
+    pub weights: WeightType,
     /// Text to continue; empty starts from the beginning-of-sequence token.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     pub prompt: String,
@@ -240,6 +244,9 @@ pub struct TraceArguments {
     /// Model folder, or hub id in the local Hugging Face cache.
     #[arg(long, value_name = "DIR|ID")]
     pub model: String,
+    /// Type in which the weights are held: stored, f32 or bf16 (half the memory, a relative error of up to 2^-9 each).
+    #[arg(long, default_value_t, value_name = "TYPE")]
+    pub weights: WeightType,
     /// Text. The beginning-of-sequence token is put in front where the family's models are trained with it.
     #[arg(long, allow_hyphen_values = true)]
     pub prompt: Option<String>,
@@ -282,6 +289,9 @@ pub struct PatchArguments {
     /// Model folder, or hub id in the local Hugging Face cache.
     #[arg(value_name = "DIR|ID")]
     pub model: String,
+    /// Type in which the weights are held: stored, f32 or bf16 (half the memory, a relative error of up to 2^-9 each).
+    #[arg(long, default_value_t, value_name = "TYPE")]
+    pub weights: WeightType,
     /// The prompt whose activations are put in.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub clean: Option<String>,

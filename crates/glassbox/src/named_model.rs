@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use glassbox_kernels::CpuBackend;
+use glassbox_model::load_options::{LoadOptions, WeightType};
 use glassbox_model::locate::{HubEnvironment, locate};
 use glassbox_model::model::Model;
 use glassbox_model::tokenizer::{Beginning, LazyTokenizer, Tokenizer};
@@ -24,9 +25,9 @@ impl NamedModel {
     ///
     /// # Errors
     /// [`CliError::Locate`], [`CliError::Model`].
-    pub fn open(name: &str) -> Result<Self, CliError> {
+    pub fn open(name: &str, weights: WeightType) -> Result<Self, CliError> {
         let folder = locate(name, &HubEnvironment::of_process())?;
-        let model = Model::open(CpuBackend, &folder)?;
+        let model = Model::open_with(CpuBackend, &folder, &LoadOptions { weights })?;
         let tokenizer = LazyTokenizer::new(&folder, model.config());
         Ok(Self {
             folder,

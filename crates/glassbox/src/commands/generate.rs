@@ -29,7 +29,7 @@ const ROWS_AT_A_TIME: usize = 64;
 /// # Errors
 /// A [`CliError`] if the model, the prompt, a flag or a feature cannot be used.
 pub fn generate(arguments: &GenerateArguments) -> Result<u8, CliError> {
-    let named = NamedModel::open(&arguments.model)?;
+    let named = NamedModel::open(&arguments.model, arguments.weights)?;
     let model = &named.model;
     let tokenizer = named.tokenizer()?;
     let prompt = named.prompt_tokens(&arguments.prompt)?;

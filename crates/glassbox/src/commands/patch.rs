@@ -29,7 +29,7 @@ const TOKEN_WIDTH: usize = 14;
 /// A [`CliError`] if the model, a prompt, the metric or the file to write cannot be used, or a signal came.
 pub fn patch(arguments: &PatchArguments, quiet: bool) -> Result<u8, CliError> {
     let interrupt = Interrupt::listen()?;
-    let named = NamedModel::open(&arguments.model)?;
+    let named = NamedModel::open(&arguments.model, arguments.weights)?;
     refuse_input_as_output(&arguments.out, &[&named.folder])?;
     let sites = arguments
         .sites

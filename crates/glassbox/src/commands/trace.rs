@@ -20,7 +20,7 @@ use crate::tensor_file::TensorWriter;
 /// # Errors
 /// A [`CliError`] if the model, the input, a site or the file to write cannot be used.
 pub fn trace(arguments: &TraceArguments) -> Result<u8, CliError> {
-    let named = NamedModel::open(&arguments.model)?;
+    let named = NamedModel::open(&arguments.model, arguments.weights)?;
     let model = &named.model;
     refuse_input_as_output(&arguments.out, &[&named.folder])?;
     let sites = site_list::select(&arguments.sites, model.config())?;
