@@ -16,6 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use glassbox_kernels::Backend;
 use glassbox_model::batch::TokenBatch;
@@ -143,6 +144,7 @@ pub fn patch_grid<B: Backend>(
     reporter: &dyn Reporter,
 ) -> Result<PatchGrid, ExperimentError> {
     check_prompts(clean, corrupted)?;
+    let since = Instant::now();
     let mut workspace = model.workspace();
     let (run, logits) = CorruptedRun::record(model, &mut workspace, corrupted)?;
     let (layers, positions) = (model.config().n_layers, corrupted.len());
@@ -160,6 +162,8 @@ pub fn patch_grid<B: Backend>(
         total: (sites.len() * layers * positions) as u64,
         done: 0,
     });
+    let total = (sites.len() * layers * positions) as u64;
+    let mut done = 0;
     for &site in sites {
         let wanted: Vec<Site> = (0..layers as u32).map(|layer| site.at(layer)).collect();
         let (recording, _, logits) = record(model, &mut workspace, clean, &wanted)?;
@@ -168,22 +172,29 @@ pub fn patch_grid<B: Backend>(
         let mut values = vec![grid.corrupted; layers * positions];
         grid.computed += patches.len() as u64;
         let unchanged = (values.len() - patches.len()) as u64;
+        done += unchanged;
         advance(reporter, unchanged);
         for batch in batches(patches, positions) {
             if reporter.should_stop() {
                 return Err(ExperimentError::Interrupted {
                     stage: STAGE,
-                    done: 0,
-                    total: (sites.len() * layers * positions) as u64,
+                    done,
+                    total,
                 });
             }
             for (patch, value) in batch.iter().zip(run.metrics(&mut workspace, &batch, metric)?) {
                 values[patch.cell] = value;
             }
+            done += batch.len() as u64;
             advance(reporter, batch.len() as u64);
         }
         grid.sites.insert(site, values);
     }
+    reporter.report(Event::StageFinished {
+        stage: STAGE,
+        summary: format!("{} cells computed", grid.computed),
+        seconds: since.elapsed().as_secs_f64(),
+    });
     Ok(grid)
 }
 

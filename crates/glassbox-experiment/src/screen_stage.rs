@@ -1,6 +1,7 @@
 //! A whole screen: every prompt's effects gathered per feature, ranked, and checked against exact ones.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use glassbox_stats::Moments;
 
@@ -65,6 +66,7 @@ pub fn screen(
     settings: &ScreenSettings,
     reporter: &dyn Reporter,
 ) -> Result<ScreenFindings, ExperimentError> {
+    let since = Instant::now();
     let positions = scenario.sweep.positions;
     let means = |layer: u32, features: usize| {
         let (mut a, mut b) = (vec![0.0; features], vec![0.0; features]);
@@ -128,6 +130,11 @@ pub fn screen(
         &mut workspace,
         &mut check_passes,
     )?;
+    reporter.report(Event::StageFinished {
+        stage: STAGE,
+        summary: format!("{} passes forward, {} back", passes.forward, passes.backward),
+        seconds: since.elapsed().as_secs_f64(),
+    });
     Ok(ScreenFindings {
         settings: settings.clone(),
         prompts: prompts.len() as u32,

@@ -10,11 +10,13 @@ use glassbox_experiment::decision::ArmEdit;
 use glassbox_experiment::events::Silent;
 use glassbox_experiment::prompts::{Prompt, PromptSets};
 use glassbox_experiment::readout::{Readout, ScreenTarget};
-use glassbox_experiment::scenario::InterventionPositions;
+use glassbox_experiment::run::{RunRequest, run};
+use glassbox_experiment::scenario::{InterventionPositions, SelectionRank};
 use glassbox_experiment::screen::{Passes, Screen, ScreenMode};
 use glassbox_experiment::screen_stage::{ScreenSettings, screen};
 use glassbox_experiment::select::select;
 use glassbox_experiment::session::Session;
+use glassbox_experiment::tables::{DecisionEffectRow, DecisionRow, ScreenRow, SelectionRow};
 use glassbox_model::edit::Positions;
 
 struct Bench {
@@ -97,7 +99,7 @@ fn small_edits_have_the_effect_that_the_screen_says() {
     ] {
         let effects = bench.effects(&target, ScreenMode::Values, 1, (0.0, 1.0), prompt);
         let readout = target.readout(&bench.session, prompt).unwrap();
-        let step = 0.02_f32;
+        let step = 0.1_f32;
         let layers: Vec<u32> = bench
             .session
             .layers()
@@ -109,11 +111,21 @@ fn small_edits_have_the_effect_that_the_screen_says() {
             let largest = effects[place]
                 .iter()
                 .fold(0.0_f32, |largest, effect| largest.max(effect.abs()));
-            for feature in (0..effects[place].len() as u32).step_by(37) {
-                let move_by =
-                    |strength: f32| bench.edit(layer, FeatureEdit::AddDecoderDirection { feature, strength });
-                let values = bench.exact(&readout, &[move_by(-step), move_by(step)]);
-                let slope = (values[1] - values[0]) / f64::from(2.0 * step);
+            let features: Vec<u32> = (0..effects[place].len() as u32).step_by(97).collect();
+            let edits: Vec<ArmEdit> = features
+                .iter()
+                .flat_map(|&feature| {
+                    [-2.0 * step, -step, step, 2.0 * step].map(|strength| (feature, strength))
+                })
+                .map(|(feature, strength)| {
+                    bench.edit(layer, FeatureEdit::AddDecoderDirection { feature, strength })
+                })
+                .collect();
+            let values = bench.exact(&readout, &edits);
+            for (feature, values) in features.into_iter().zip(values.chunks(4)) {
+                // Two central differences, extrapolated to a step of zero.
+                let slope =
+                    (8.0 * (values[2] - values[1]) - (values[3] - values[0])) / f64::from(12.0 * step);
                 let found = f64::from(effects[place][feature as usize]);
                 assert!(
                     (found - slope).abs() <= 1e-3 * f64::from(largest),
@@ -195,7 +207,7 @@ fn effects_along_a_path_add_up_to_the_whole_change() {
             .map(|effects| effects.iter().map(|effect| f64::from(*effect)).sum())
             .collect()
     };
-    let (one, many) = (sums(1), sums(128));
+    let (one, many) = (sums(1), sums(48));
     let (mut error_of_one, mut error_of_many, mut changes) = (0.0, 0.0, 0.0);
     for (place, &layer) in layers.iter().enumerate() {
         // All features at zero leave the residual without the dictionary's contribution.
@@ -332,5 +344,57 @@ fn a_target_without_layers_before_it_is_refused() {
     assert!(
         error.to_string().contains("no dictionary reads a block before"),
         "{error}"
+    );
+}
+
+#[test]
+fn a_run_that_selects_by_attribution_takes_the_screen_and_reads_the_decision() {
+    let Bench { mut scenario, .. } = Bench::new();
+    scenario.select.rank_by = SelectionRank::Attribution;
+    scenario.select.top_per_layer = 1;
+    scenario.sweep.max_prompts = 2;
+    scenario.sweep.trials = 1;
+    scenario.sweep.controls_per_feature = 1;
+    scenario.sweep.max_new_tokens = 4;
+    scenario.pathways.max_prompts = 1;
+    scenario.pathways.trials = 1;
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let request = RunRequest {
+        scenario,
+        out: out.clone(),
+        resume: false,
+        pilot: None,
+    };
+    let outcome = run(&request, &Silent).unwrap();
+    assert!(
+        outcome
+            .checks
+            .iter()
+            .any(|check| check.check == "decision_mass" && check.figure > Some(0.9))
+    );
+
+    let screened: Vec<ScreenRow> = glassbox_store::read_table(&out.join("screen.parquet")).unwrap();
+    let selection: Vec<SelectionRow> = glassbox_store::read_table(&out.join("selection.parquet")).unwrap();
+    let selected: Vec<&SelectionRow> = selection.iter().filter(|row| row.selected).collect();
+    assert!(!selected.is_empty());
+    for row in &selected {
+        let differs = |screened: &&ScreenRow| {
+            let same = |row: &&SelectionRow| (row.layer, row.feature) == (screened.layer, screened.feature);
+            screened.layer == row.layer && selection.iter().find(same).unwrap().q < Some(0.05)
+        };
+        let first = screened.iter().find(differs).unwrap();
+        assert_eq!(first.feature, row.feature, "layer {}", row.layer);
+    }
+
+    let rows: Vec<DecisionRow> = glassbox_store::read_table(&out.join("decision.parquet")).unwrap();
+    let layers = selected.len();
+    // Baseline, reconstruct-only of each layer, two values and two control ends of each feature.
+    assert_eq!(rows.len(), 4 * (1 + layers + 2 * layers + 2 * layers));
+    let effects: Vec<DecisionEffectRow> =
+        glassbox_store::read_table(&out.join("decision_effects.parquet")).unwrap();
+    assert_eq!(
+        effects.iter().filter(|row| row.role == "selected").count(),
+        layers * 3 * 3
     );
 }
