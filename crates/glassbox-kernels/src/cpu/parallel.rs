@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::team::Team;
 
 /// Elements of simple pointwise work from which on a second thread pays.
-pub(crate) const POINTWISE: usize = 1 << 16;
+pub(crate) const POINTWISE: usize = 1 << 15;
 /// Multiply-adds from which on a second thread pays.
 pub(crate) const PRODUCTS: usize = 1 << 18;
 
