@@ -15,7 +15,7 @@ mod words;
 use std::path::{Path, PathBuf};
 
 use glassbox_experiment::scenario::InterventionKind;
-use glassbox_experiment::tables::{ChainRow, CheckRow, VerdictRow};
+use glassbox_experiment::tables::{ChainRow, CheckRow, DecisionEffectRow, VerdictRow};
 use glassbox_experiment::{Arm, Scenario};
 use glassbox_store::{Manifest, Row, RunPaths, StoreError, read_table};
 
@@ -49,6 +49,8 @@ pub struct ReportData {
     pub causal: Option<CausalData>,
     /// *causal*: one verdict per selected feature.
     pub verdicts: Option<Vec<VerdictRow>>,
+    /// *decision*: effects on the log-odds after the forced prefix, if the scenario reads them.
+    pub decision: Option<Vec<DecisionEffectRow>>,
     /// Outcomes of the controls of all stages.
     pub checks: Option<Vec<CheckRow>>,
     /// *pathways*: effects of features on later features.
@@ -99,6 +101,7 @@ impl ReportData {
             })?,
             trials,
             causal: tables.read(&paths.causal(), |path| causal::read_causal(path, &names))?,
+            decision: tables.rows()?,
             checks: checks(&tables)?,
             pathways: tables.read(&paths.pathways(), |path| {
                 pathways::read_pathways(path, pathway_alpha, percentile, &swept)

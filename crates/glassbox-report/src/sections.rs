@@ -2,6 +2,7 @@
 
 mod causal;
 mod conditions;
+mod decision;
 mod doubts;
 mod pathways;
 mod run_data;
@@ -37,7 +38,7 @@ pub(crate) fn sections(data: &ReportData, finding: &Finding) -> Result<Vec<Secti
         is_there,
         body,
     };
-    Ok(vec![
+    let mut sections = vec![
         section(
             "summary",
             "Summary",
@@ -59,6 +60,18 @@ pub(crate) fn sections(data: &ReportData, finding: &Finding) -> Result<Vec<Secti
             data.verdicts.is_some() || data.causal.is_some(),
             causal::body(data)?,
         ),
+    ];
+    // Scenarios without a read-out have no such stage, which is not worth a section.
+    if let Some(rows) = &data.decision {
+        sections.push(section(
+            "decision",
+            "Decision: what each feature does to the log-odds of the answer",
+            "Decision",
+            true,
+            decision::body(data, rows)?,
+        ));
+    }
+    sections.extend([
         section(
             "pathways",
             "Pathways: how features act on later features",
@@ -81,5 +94,6 @@ pub(crate) fn sections(data: &ReportData, finding: &Finding) -> Result<Vec<Secti
             doubts::body(data)?,
         ),
         section("data", "Data of this run", "Data", true, run_data::body(data)?),
-    ])
+    ]);
+    Ok(sections)
 }

@@ -5,7 +5,9 @@ mod simulated;
 
 use std::path::Path;
 
-use glassbox_experiment::tables::{ChainRow, CheckRow, PathwayRow, SelectionRow, VerdictRow, WordRow};
+use glassbox_experiment::tables::{
+    ChainRow, CheckRow, DecisionEffectRow, PathwayRow, SelectionRow, VerdictRow, WordRow,
+};
 use glassbox_report::data::{
     ExamplePair, ExampleResponse, FeatureId, PathwayData, PromptText, SelectionData, TrialData, WordData,
 };
@@ -452,4 +454,41 @@ fn the_summary_and_the_graph_look_as_they_did() {
     let start = pathways.find("<div class=\"drawing\">").unwrap();
     let end = start + pathways[start..].find("</svg>").unwrap();
     insta::assert_snapshot!("graph", pathways[start..end].replace("><", ">\n<"));
+}
+
+#[test]
+fn a_decision_has_a_section_where_the_scenario_reads_one() {
+    let folder = run(Until::Words);
+    let mut data = ReportData::load(folder.path()).unwrap();
+    assert!(!render(&data).unwrap().contains("id=\"decision\""));
+    let row = |contrast: &str, feature: u32, effect: f64| DecisionEffectRow {
+        layer: 3,
+        feature: Some(feature),
+        role: "selected".into(),
+        matched_feature: None,
+        family: "both".into(),
+        contrast: contrast.into(),
+        prompts: 24,
+        mean_1: 0.5,
+        mean_2: 0.5 + effect,
+        effect,
+        ci_low: Some(effect - 0.1),
+        ci_high: None,
+        cohen_dz: None,
+        p: None,
+        p_sign_flip: 0.0123,
+        q: Some(0.031),
+        control_percentile: Some(97.0),
+    };
+    data.decision = Some(vec![
+        row("value_b_vs_value_a", 71, 0.25),
+        row("value_b_vs_value_a", 72, -1.5),
+        row("value_a_vs_baseline", 73, 9.0),
+    ]);
+    let page = render(&data).unwrap();
+    assert_sound(&page);
+    let shown = section(&page, "decision");
+    let place = |text: &str| shown.find(text).unwrap_or_else(|| panic!("{text}: {shown}"));
+    assert!(place("L3-72") < place("L3-71") && !shown.contains("L3-73"));
+    assert!(shown.contains("0.012") && shown.contains("97"), "{shown}");
 }

@@ -76,10 +76,13 @@ fn order(path: &str) -> usize {
     [
         "prompts",
         "selection",
+        "screen",
         "plan",
         "trials",
         "causal",
         "verdicts",
+        "decision",
+        "decision_effects",
         "replays",
         "features",
         "pathways",
