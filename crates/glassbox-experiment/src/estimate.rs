@@ -53,7 +53,10 @@ pub fn estimate(scenario: &Scenario) -> Result<PlanEstimate, ExperimentError> {
     prompts.check_lengths(&session)?;
     let settings = &scenario.sweep;
     let layers = session.layers().len() as u64;
-    let features = layers * scenario.select.top_per_layer as u64;
+    let features = match scenario.select.features.len() as u64 {
+        0 => layers * scenario.select.top_per_layer as u64,
+        listed => listed,
+    };
     let controls = features * settings.controls_per_feature as u64;
     let sweep_prompts = prompts.sweep.len() as u64;
     let trials = count_trials(
@@ -96,7 +99,7 @@ pub fn estimate(scenario: &Scenario) -> Result<PlanEstimate, ExperimentError> {
         tokens_per_second,
         seconds_at_most: ((trials + replays) * settings.max_new_tokens as u64) as f64 / tokens_per_second,
         memory_bytes: session.model_bytes() + dictionary_bytes + cache_bytes,
-        disk_bytes: estimated_bytes(scenario, trials),
+        disk_bytes: estimated_bytes(scenario, trials, features as usize),
     })
 }
 

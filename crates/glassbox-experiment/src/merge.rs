@@ -50,6 +50,7 @@ pub struct MergeOutcome {
 /// [`ExperimentError::Interrupted`], and those of a failed write.
 pub fn merge(request: &MergeRequest, reporter: &dyn Reporter) -> Result<MergeOutcome, ExperimentError> {
     let storage = Storage::new();
+    refuse_source_as_out(request)?;
     let sources = Sources::read(request)?;
     let trials = sources.planned_trials()?;
     let stores = sources.open(&storage)?;
@@ -344,4 +345,23 @@ fn bytes_to_copy(from: &ShardStore<TrialRow>, to: &ShardStore<TrialRow>, ids: &[
             _ => 0,
         })
         .sum()
+}
+
+/// A merge leaves its sources as they are, so none of them can be what it writes.
+fn refuse_source_as_out(request: &MergeRequest) -> Result<(), ExperimentError> {
+    let Ok(out) = request.out.canonicalize() else {
+        // What does not exist is no source.
+        return Ok(());
+    };
+    let same = |source: &&PathBuf| source.canonicalize().is_ok_and(|source| source == out);
+    match request.sources.iter().find(same) {
+        None => Ok(()),
+        Some(source) => Err(ExperimentError::Data {
+            stage: "merge",
+            what: format!(
+                "{} is both a shard and the folder to write; give another --out",
+                source.display()
+            ),
+        }),
+    }
 }

@@ -1,7 +1,7 @@
 //! The plan of a sweep: every trial, in its unit of work, before the first one runs.
 //!
-//! A unit is one batch of one prompt, so that the prompt's keys and values are computed once for all its rows. The
-//! plan alone fixes which rows share a batch: one process, a resumed one, or many give the same tables.
+//! A unit holds trials of one prompt, so that the prompt's keys and values are computed once for all of them. Its numbers
+//! depend on nothing outside it: one process, a resumed one, or many give the same tables.
 
 use std::collections::BTreeSet;
 

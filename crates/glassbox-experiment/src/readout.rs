@@ -67,6 +67,7 @@ impl ScreenTarget {
             )?)),
             Self::Feature { layer, feature } => {
                 let dictionary = session.dictionary(*layer)?;
+                crate::screen::check_fixed_directions(&dictionary)?;
                 let row = dictionary.encoder_rows(&[*feature])?;
                 let mut encoder = vec![0.0; dictionary.width()];
                 dictionary.backend().read(&row, 0, &mut encoder)?;

@@ -96,6 +96,23 @@ struct Edited<'a> {
     width: usize,
 }
 
+/// That a dictionary does not normalise each row by itself, so that a feature's direction is one vector.
+pub(crate) fn check_fixed_directions(dictionary: &Dictionary<CpuBackend>) -> Result<(), ExperimentError> {
+    let description = dictionary.description();
+    let normalisation = description.input_normalisation;
+    if normalisation == InputNormalisation::None {
+        return Ok(());
+    }
+    Err(ExperimentError::Data {
+        stage: STAGE,
+        what: format!(
+            "the dictionary of {} normalises each row by itself ({normalisation}), so that its features have no fixed \
+             direction; screen with dictionaries that do not",
+            description.site
+        ),
+    })
+}
+
 impl<'a> Screen<'a> {
     /// A screen of every layer that acts on the target. `means` gives (mean A, mean B) of a layer's features.
     ///
@@ -118,14 +135,7 @@ impl<'a> Screen<'a> {
             .filter(|&layer| target.reaches(layer))
         {
             let dictionary = session.dictionary(layer)?;
-            let normalisation = dictionary.description().input_normalisation;
-            if normalisation != InputNormalisation::None {
-                return refuse(format!(
-                    "the dictionary of {} normalises each row by itself ({normalisation}), so that its features have no fixed \
-                     direction; screen with dictionaries that do not",
-                    dictionary.description().site
-                ));
-            }
+            check_fixed_directions(&dictionary)?;
             let (values_a, values_b) = means(layer, dictionary.features());
             layers.push(ScreenLayer {
                 layer,

@@ -51,7 +51,7 @@ pub struct ScreenFindings {
     /// Passes of the check against exact effects, besides.
     pub check_passes: Passes,
     /// Mean of the scalar over the prompts, without intervention.
-    pub scalar: f64,
+    pub scalar: Option<f64>,
 }
 
 /// Screens every feature of every layer that acts on the target, over these prompts. `selection` gives the values A and B.
@@ -144,7 +144,7 @@ pub fn screen(
         trust,
         passes,
         check_passes,
-        scalar: scalar.mean().unwrap_or_default(),
+        scalar: scalar.mean().ok(),
     })
 }
 

@@ -186,7 +186,7 @@ impl Sweep {
         if open.is_empty() {
             return Ok(());
         }
-        budget.check_before(estimated_bytes(scenario, to_do))?;
+        budget.check_before(estimated_bytes(scenario, to_do, self.features.len()))?;
         reporter.report(Event::StageStarted {
             stage: "sweep",
             unit: "trials",
@@ -297,13 +297,13 @@ pub(crate) fn warn_of_disk(
 }
 
 /// Bytes that so many trials may take on disk, generously.
-pub(crate) fn estimated_bytes(scenario: &Scenario, trials: u64) -> u64 {
+pub(crate) fn estimated_bytes(scenario: &Scenario, trials: u64, selected_features: usize) -> u64 {
     let settings = &scenario.sweep;
     let per_token = BYTES_PER_TOKEN + BYTES_PER_LOGIT * settings.top_logits as u64;
     let shards = (trials / settings.unit_trials as u64 + 1).saturating_mul(BYTES_PER_SHARD);
     let recorded = match settings.record {
         RecordFeatures::None => 0,
-        RecordFeatures::Selected => scenario.select.top_per_layer.max(scenario.select.features.len()),
+        RecordFeatures::Selected => selected_features,
         RecordFeatures::Listed => settings.recorded_features.len(),
     };
     let per_trial = BYTES_PER_TRIAL

@@ -1,4 +1,4 @@
-//! One unit of work: a batch of trials of one prompt, each row with its own intervention.
+//! One unit of work: trials of one prompt, each with its own intervention, computed in batches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -189,6 +189,11 @@ impl<B: Backend> KvCache<B> {
         Ok(())
     }
 
+    /// Whether rows see slots of a prompt before their own.
+    pub(crate) fn shares_keys(&self) -> bool {
+        self.shared.is_some()
+    }
+
     /// Slot of each row's position 0 where rows continue prompts; negative, since the prompts' slots are not counted.
     pub(crate) fn origin(&self) -> Option<Vec<i64>> {
         let shared = self.shared.as_ref()?;

@@ -255,6 +255,43 @@ fn check(model: &Model<CpuBackend>, prompts: &[Vec<u32>], name: &str) {
 }
 
 #[test]
+fn a_value_that_is_not_finite_is_named_where_it_arises_in_rows_that_share_keys() {
+    let model = random_model::model(&CpuBackend, FAMILIES[0], 9);
+    let prompts = vec![vec![4, 5, 6]];
+    let mut workspace = model.workspace();
+    let prefix = model.prefill_shared(&mut workspace, &prompts).unwrap();
+    for resume in [true, false] {
+        for (site, width) in [
+            (Site::MlpPost(1), model.config().d_mlp),
+            (Site::ResidPost(0), model.config().d_model),
+        ] {
+            let mut spoilt = vec![0.0; width];
+            spoilt[3] = f32::NAN;
+            let program = RowProgram {
+                interventions: vec![RowIntervention {
+                    rows: BatchRows::One(2),
+                    site,
+                    positions: Positions::Generated,
+                    heads: None,
+                    edit: Arc::new(Add::new(model.backend(), &spoilt).unwrap()),
+                }],
+            };
+            let shared = Prompts::Shared {
+                prefix: &prefix,
+                rows: &[0, 0, 0],
+            };
+            let request = GenerationRequest::new(shared, 5)
+                .eos_token_ids(&[])
+                .program(&program)
+                .resume_at_edit(resume);
+            let error = model.generate(&mut workspace, request).unwrap_err().to_string();
+            let place = format!("`{site}` is NaN at row 2, position 3, element 3");
+            assert!(error.contains(&place), "{error}");
+        }
+    }
+}
+
+#[test]
 fn every_way_equals_one_row_at_a_time() {
     for (index, family) in FAMILIES.into_iter().enumerate() {
         let model = random_model::model(&CpuBackend, family, 140 + index as u64);

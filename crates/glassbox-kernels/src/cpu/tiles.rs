@@ -46,8 +46,8 @@ pub(crate) struct Destination {
     len: usize,
 }
 
-// SAFETY: a destination is only written through `product_by_rows` and `product_by_columns`, whose callers
-// promise that parts written at the same time do not overlap.
+// SAFETY: a destination is only written through `product_by_rows`, `product_by_columns`, `copy_from` and, by its
+// `pointer`, the panel kernels; the callers of all of them promise that parts written at the same time do not overlap.
 unsafe impl Send for Destination {}
 // SAFETY: as above.
 unsafe impl Sync for Destination {}

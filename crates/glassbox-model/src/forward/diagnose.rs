@@ -14,12 +14,19 @@ use crate::site::Site;
 struct Found;
 
 /// Looks at every site of a pass and stops it at the first that holds a value that is not finite.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct NonFiniteFinder {
     found: Option<ForwardError>,
+    /// Whether scores and patterns are written out where someone wants them.
+    scores: bool,
 }
 
 impl NonFiniteFinder {
+    /// One that leaves scores and patterns out, or not.
+    pub(super) fn new(scores: bool) -> Self {
+        Self { found: None, scores }
+    }
+
     /// What was found.
     pub(super) fn into_found(self) -> Option<ForwardError> {
         self.found
@@ -27,8 +34,8 @@ impl NonFiniteFinder {
 }
 
 impl<B: Backend> SiteVisitor<B> for NonFiniteFinder {
-    fn wants(&self, _site: Site) -> bool {
-        true
+    fn wants(&self, site: Site) -> bool {
+        self.scores || !matches!(site, Site::AttentionScores(_) | Site::AttentionPattern(_))
     }
 
     fn visit(&mut self, backend: &B, view: &SiteView<'_, B>) -> Result<(), VisitError> {
@@ -59,7 +66,7 @@ pub(super) fn non_finite(
     let position = (layout.first_slot() + query) as i64 - layout.origin(row);
     ForwardError::NonFinite {
         place,
-        row,
+        row: layout.row_id(row) as usize,
         position,
         element,
         value,

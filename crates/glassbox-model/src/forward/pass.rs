@@ -190,7 +190,8 @@ impl<B: Backend> Model<B> {
         pass.compute(&mut hooks)?;
         if let Some(non_finite) = pass.first_non_finite(hooks.layout)? {
             // A second pass over the same tokens finds where it began. It overwrites the same slots of the cache.
-            let mut finder = NonFiniteFinder::default();
+            let shares_keys = pass.cache.as_deref().is_some_and(KvCache::shares_keys);
+            let mut finder = NonFiniteFinder::new(!shares_keys);
             hooks.visitors = [Some(&mut finder), None, None];
             hooks.edit_log = None;
             let outcome = pass.compute(&mut hooks);

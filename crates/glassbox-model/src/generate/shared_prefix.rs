@@ -22,6 +22,7 @@ pub struct SharedPrefix<B: Backend> {
     /// `hook_resid_pre` of every block and the last `hook_resid_post` at each prompt's last position, [prompts, d_model].
     last_resid: Vec<B::Buffer>,
     prompts: Vec<Vec<u32>>,
+    d_model: usize,
 }
 
 impl<B: Backend> SharedPrefix<B> {
@@ -34,7 +35,8 @@ impl<B: Backend> SharedPrefix<B> {
     /// Bytes on the device.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.cache.bytes()
+        let resid = self.last_resid.len() * self.prompts.len() * self.d_model;
+        self.cache.bytes() + resid * size_of::<f32>()
     }
 
     /// Keys and values of the whole prompts.
@@ -77,6 +79,7 @@ impl<B: Backend> Model<B> {
             cache: Arc::new(cache),
             last_resid: last.resid,
             prompts: prompts.to_vec(),
+            d_model: self.config().d_model,
         })
     }
 }

@@ -149,8 +149,10 @@ fn text(
         feature @ ScreenTarget::Feature { .. } => format!("the pre-activation of {}", feature.name()),
     };
     let mut text = format!(
-        "First-order effect on {what}: {edit}. Its mean without intervention is {:.4}.\n\n",
-        found.scalar
+        "First-order effect on {what}: {edit}. Its mean without intervention is {}.\n\n",
+        found
+            .scalar
+            .map_or_else(|| "undefined".to_owned(), |mean| format!("{mean:.4}"))
     );
     let signed = |value: f64| format!("{value:+.5}");
     let lines: Vec<Vec<String>> = top

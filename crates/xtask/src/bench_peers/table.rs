@@ -42,17 +42,24 @@ fn reached(outcome: &Outcome) -> &'static str {
     if outcome.reached { "yes" } else { "no" }
 }
 
+/// The interval, where there is more than one pair to tell it from.
+fn interval(outcome: &Outcome) -> String {
+    if outcome.pairs < 2 {
+        return "one pair".to_owned();
+    }
+    format!("{} to {}", ratio(outcome.interval[0]), ratio(outcome.interval[1]))
+}
+
 /// One outcome in one line.
 pub fn line(outcome: &Outcome) -> String {
     format!(
-        "{}: {} against {} {}, ratio {} [{}, {}], target {}, reached: {}",
+        "{}: {} against {} {}, ratio {} [{}], target {}, reached: {}",
         outcome.work,
         rate(outcome.glassbox),
         rate(outcome.peer),
         outcome.unit,
         ratio(outcome.ratio),
-        ratio(outcome.interval[0]),
-        ratio(outcome.interval[1]),
+        interval(outcome),
         target(outcome),
         reached(outcome)
     )
@@ -71,7 +78,7 @@ pub fn terminal(outcomes: &[Outcome]) -> String {
             rate(outcome.glassbox),
             rate(outcome.peer),
             ratio(outcome.ratio),
-            format!("{} to {}", ratio(outcome.interval[0]), ratio(outcome.interval[1])),
+            interval(outcome),
             target(outcome),
             reached(outcome).to_owned(),
             outcome.pairs.to_string(),

@@ -82,10 +82,18 @@ pub trait Contest {
     fn measure(&mut self, pairs: u32) -> Result<Vec<Pair>> {
         self.glassbox()?;
         self.peer()?;
+        // Whoever comes second may find caches warmer or the processor hotter, so they take turns in that too.
         (0..pairs)
-            .map(|_| {
-                let (glassbox, peer) = (self.glassbox()?, self.peer()?);
-                Ok(Pair { glassbox, peer })
+            .map(|pair| {
+                if pair % 2 == 0 {
+                    let glassbox = self.glassbox()?;
+                    let peer = self.peer()?;
+                    Ok(Pair { glassbox, peer })
+                } else {
+                    let peer = self.peer()?;
+                    let glassbox = self.glassbox()?;
+                    Ok(Pair { glassbox, peer })
+                }
             })
             .collect()
     }

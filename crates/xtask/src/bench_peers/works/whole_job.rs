@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use glassbox_model::batch::TokenBatch;
 use glassbox_model::forward::ForwardRequest;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::bench_peers::bench::Setting;
 use crate::bench_peers::comparison::close;
 use crate::bench_peers::environment::Environment;
 use crate::bench_peers::inputs;
-use crate::bench_peers::measurement::Pair;
+use crate::bench_peers::measurement::{Median, Pair, median};
 use crate::bench_peers::peer::{Peer, tensor};
 use crate::bench_peers::study::{
     DecidesAt, Design, Measured, NEW_TOKENS, RECORDED, TEMPERATURE, TOP_P, prompt, run_to_causal_table,
@@ -38,6 +38,8 @@ pub struct WholeJob {
     data: PathBuf,
     design: Design,
     measured: Option<Measured>,
+    /// Trials of the loop, and the seconds that three of them took.
+    loop_trials: Option<(usize, Median)>,
     peer: Peer,
 }
 
@@ -51,6 +53,7 @@ impl WholeJob {
             data: setting.data.clone(),
             design: if setting.quick { SMALL } else { STUDY },
             measured: None,
+            loop_trials: None,
             peer: Peer::start(Environment::Torch, setting)?,
         })
     }
@@ -124,7 +127,13 @@ impl Contest for WholeJob {
         for _ in pairs.div_ceil(2)..pairs {
             peer.push(self.peer()?);
         }
-        Ok(peer.into_iter().map(|peer| Pair { glassbox, peer }).collect())
+        // One job, so one pair; how the loop's trials spread is in the note.
+        let spread = median(&peer).context("the loop ran no trials")?;
+        self.loop_trials = Some((3 * peer.len(), spread));
+        Ok(vec![Pair {
+            glassbox,
+            peer: spread.value,
+        }])
     }
 
     fn units(&self) -> (f64, f64) {
@@ -142,6 +151,12 @@ impl Contest for WholeJob {
             self.design.study_trials(),
             self.design.pooled_trials(),
         );
+        if let Some((trials, spread)) = self.loop_trials {
+            note += &format!(
+                "; {trials} trials of the loop, {:.1} s for three of them (median; {:.1} to {:.1})",
+                spread.value, spread.low, spread.high
+            );
+        }
         if let Some(measured) = self.measured {
             note += &format!(
                 "; one job: {:.1} s to the causal table, loading and checksums included, of which {:.1} s of sweep with {} \
