@@ -20,8 +20,9 @@ use crate::operands::{self, FeatureSizes, product, sizes};
 
 /// The backend on the host's processor.
 ///
-/// Vector instructions (AVX-512, AVX2 with FMA, NEON) are chosen at run time; large operations use the threads
-/// of the current rayon pool. Results do not depend on the number of threads.
+/// Vector instructions (AVX-512, AVX2 with FMA, NEON) are chosen at run time. Large operations use several threads: on a
+/// thread of a rayon pool those of the pool, elsewhere the process's helpers, as many as rayon's global pool has.
+/// Results do not depend on the number of threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CpuBackend;
 
