@@ -335,7 +335,12 @@ fn a_disk_budget_that_is_too_small_can_be_raised() {
     refuses(
         &experiment.arguments(&out, &["--quiet"]),
         3,
-        &["needs about", "the disk budget", "hint: continue with", "--resume"],
+        &[
+            "needs about",
+            "the disk budget",
+            "hint: continue with",
+            "--resume",
+        ],
     );
     change_text(&experiment.scenario, &small, original);
     prints(&experiment.arguments(&out, &["--resume"]));
