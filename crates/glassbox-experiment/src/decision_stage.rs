@@ -30,6 +30,25 @@ pub struct DecisionFindings {
     pub checks: Vec<CheckRow>,
 }
 
+/// That the decision's prefix and labels have tokens after every prompt of the sweep, and fit the context; for the time
+/// before the first trial.
+///
+/// # Errors
+/// Those of [`DecisionTokens::resolve`].
+pub(crate) fn check_decision(
+    session: &Session,
+    scenario: &Scenario,
+    prompts: &[Prompt],
+) -> Result<(), ExperimentError> {
+    let Some(settings) = &scenario.decision else {
+        return Ok(());
+    };
+    for prompt in prompts {
+        DecisionTokens::resolve(session, settings, &scenario.outcome.target, &prompt.text)?;
+    }
+    Ok(())
+}
+
 /// Reads the decision of every prompt under the arms of the sweep.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::decision_stage::check_decision;
 use crate::error::ExperimentError;
 use crate::plan::{Plan, count_trials};
 use crate::prompts::PromptSets;
@@ -51,6 +52,7 @@ pub fn estimate(scenario: &Scenario) -> Result<PlanEstimate, ExperimentError> {
     let prompts = PromptSets::read(scenario)?;
     let session = Session::load(scenario)?;
     prompts.check_lengths(&session)?;
+    check_decision(&session, scenario, &prompts.sweep)?;
     let settings = &scenario.sweep;
     let layers = session.layers().len() as u64;
     let features = match scenario.select.features.len() as u64 {

@@ -353,13 +353,13 @@ fn refuse_source_as_out(request: &MergeRequest) -> Result<(), ExperimentError> {
         // What does not exist is no source.
         return Ok(());
     };
-    let same = |source: &&PathBuf| source.canonicalize().is_ok_and(|source| source == out);
+    let same = |source: &&PathBuf| source.canonicalize().is_ok_and(|source| out.starts_with(source));
     match request.sources.iter().find(same) {
         None => Ok(()),
         Some(source) => Err(ExperimentError::Data {
             stage: "merge",
             what: format!(
-                "{} is both a shard and the folder to write; give another --out",
+                "{} is a shard and holds the folder to write; give another --out",
                 source.display()
             ),
         }),

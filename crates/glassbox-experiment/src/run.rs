@@ -8,6 +8,7 @@ use glassbox_store::{DiskBudget, Manifest, RunDirectory, Storage, SweepShard, Sw
 use crate::calibration::causal_checks;
 use crate::causal::{BOTH, VALUE_VS_VALUE, causal_rows};
 use crate::decision;
+use crate::decision_stage::check_decision;
 use crate::decision_stage::decision_stage;
 use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
@@ -128,6 +129,7 @@ impl<'a> Run<'a> {
         let storage = Storage::new();
         let session = Session::load(scenario)?;
         prompts.check_lengths(&session)?;
+        check_decision(&session, scenario, &prompts.sweep)?;
         let manifest = manifest(request, &session, &prompts)?;
         Ok(Self {
             request,

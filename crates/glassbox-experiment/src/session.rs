@@ -1,8 +1,10 @@
 //! A model with its tokenizer and dictionaries, checked against one another, and the hashes that name them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use glassbox_dictionary::{Dictionary, DictionaryCache, DictionarySet, SparseFeatures, SparseSelection};
 use glassbox_kernels::Backend;
@@ -26,6 +28,50 @@ pub struct Session {
     cache: DictionaryCache<CpuBackend>,
     layers: Vec<u32>,
     hashes: BTreeMap<String, String>,
+    weights: Vec<WeightsFile>,
+}
+
+/// A file of the model as it was when it was loaded. Weights are used in place, so a file that is written over changes the
+/// model under a running experiment.
+#[derive(Debug)]
+struct WeightsFile {
+    /// Open, so that it stays the one that is mapped when another takes its name.
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl WeightsFile {
+    fn all_in(folder: &Path) -> Result<Vec<Self>, ExperimentError> {
+        let failed = |error: std::io::Error| ExperimentError::Data {
+            stage: "load",
+            what: format!("{} cannot be listed: {error}", folder.display()),
+        };
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "safetensors")
+            {
+                let file = File::open(&path).map_err(failed)?;
+                let found = file.metadata().map_err(failed)?;
+                files.push(Self {
+                    file,
+                    bytes: found.len(),
+                    modified: found.modified().ok(),
+                    path,
+                });
+            }
+        }
+        Ok(files)
+    }
+
+    fn is_as_it_was(&self) -> bool {
+        let found = self.file.metadata();
+        found.is_ok_and(|found| found.len() == self.bytes && found.modified().ok() == self.modified)
+    }
 }
 
 /// Weights up to this size count as small: one unit per thread.
@@ -81,6 +127,7 @@ impl Session {
         }
         let cache = DictionaryCache::new(&backend, DICTIONARY_BUDGET_BYTES);
         let mut session = Self {
+            weights: WeightsFile::all_in(&folder)?,
             backend,
             model,
             tokenizer,
@@ -109,6 +156,24 @@ impl Session {
     /// The model.
     pub fn model(&self) -> &Model<CpuBackend> {
         &self.model
+    }
+
+    /// That nobody has written over the model's weights, which are used where they lie, since it was loaded.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Data`] naming the file.
+    pub fn check_weights_unchanged(&self) -> Result<(), ExperimentError> {
+        match self.weights.iter().find(|file| !file.is_as_it_was()) {
+            None => Ok(()),
+            Some(file) => Err(ExperimentError::Data {
+                stage: "sweep",
+                what: format!(
+                    "{} was written over while the model was in use, so trials after that are of no known model; put the \
+                     file back and continue with --resume",
+                    file.path.display()
+                ),
+            }),
+        }
     }
 
     /// The tokenizer.

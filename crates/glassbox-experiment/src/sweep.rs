@@ -237,6 +237,7 @@ impl Sweep {
             },
             |unit, result| {
                 let trials = result.trials.len() as u64;
+                session.check_weights_unchanged()?;
                 let record = store.write(&UnitId::numbered(u64::from(unit)), result.trials)?;
                 cost.bytes += record.bytes;
                 cost.tokens += result.tokens;

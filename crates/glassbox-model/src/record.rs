@@ -9,7 +9,7 @@ use crate::forward_error::VisitError;
 use crate::site::Site;
 
 /// One site's values.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RecordedSite {
     /// [batch, pos, width], [batch, pos, heads, width] or [batch, head, query, key]; see [`Site`].
     pub shape: Vec<usize>,
@@ -72,11 +72,12 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(sites: &[Site]) -> Self {
-        Self {
-            wanted: sites.iter().copied().collect(),
-            recording: Recording::default(),
-        }
+    /// Records these sites into the memory of an earlier recording.
+    pub(crate) fn new(sites: &[Site], reused: Recording) -> Self {
+        let wanted: BTreeSet<Site> = sites.iter().copied().collect();
+        let mut recording = reused;
+        recording.sites.retain(|site, _| wanted.contains(site));
+        Self { wanted, recording }
     }
 }
 
@@ -86,11 +87,9 @@ impl<B: Backend> SiteVisitor<B> for Recorder {
     }
 
     fn visit(&mut self, backend: &B, view: &SiteView<'_, B>) -> Result<(), VisitError> {
-        let recorded = RecordedSite {
-            shape: view.shape(),
-            values: view.read(backend)?,
-        };
-        self.recording.insert(view.site, recorded);
+        let recorded = self.recording.sites.entry(view.site).or_default();
+        recorded.shape = view.shape();
+        view.read_into(backend, &mut recorded.values)?;
         Ok(())
     }
 }

@@ -121,7 +121,7 @@ fn unknown(path: &Path) -> CliError {
 
 /// The object that every inspection gives machines, with what belongs to the kind.
 fn described(kind: &str, path: &Path, usable: bool, rest: Value) -> Value {
-    let mut object = json!({ "kind": kind, "path": path, "usable": usable });
+    let mut object = json!({ "kind": kind, "path": path.display().to_string(), "usable": usable });
     if let (Some(object), Value::Object(rest)) = (object.as_object_mut(), rest) {
         object.extend(rest);
     }

@@ -29,14 +29,15 @@ use crate::error::CliError;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    interrupt::survive_file_size_limit();
     let code = match set_threads(arguments.threads).and_then(|()| commands::run(&arguments)) {
         Ok(code) => code,
         Err(error) if output::is_broken_pipe(&error) => exit_code::DONE,
         Err(error) => {
             // Only the first line begins as a message does.
-            eprintln!("error: {}", error.message().replace('\n', "\n  "));
+            output::tell(&format!("error: {}", error.message().replace('\n', "\n  ")));
             if let Some(hint) = error.hint() {
-                eprintln!("hint: {hint}");
+                output::tell(&format!("hint: {hint}"));
             }
             error.exit_code()
         }

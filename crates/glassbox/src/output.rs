@@ -20,6 +20,11 @@ pub fn print(text: &str) -> Result<(), CliError> {
         .map_err(CliError::Output)
 }
 
+/// Writes a line to standard error. If nobody can read it, the work that it tells of goes on all the same.
+pub fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Writes a value as indented JSON, every number finite.
 ///
 /// # Errors
@@ -33,11 +38,26 @@ pub fn is_broken_pipe(error: &CliError) -> bool {
     matches!(error, CliError::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// Refuses to put a file in the place of a folder, a device or a pipe.
+///
+/// # Errors
+/// [`CliError::Write`] naming it.
+pub fn refuse_other_kinds(path: &Path) -> Result<(), CliError> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            let cause = io::Error::new(io::ErrorKind::AlreadyExists, "it is there already and is no file");
+            Err(CliError::write(path, cause))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses to write over a file that the command reads, or into a folder whose existing file it is.
 ///
 /// # Errors
 /// [`CliError::Usage`] naming the file.
 pub fn refuse_input_as_output(out: &Path, inputs: &[&Path]) -> Result<(), CliError> {
+    refuse_other_kinds(out)?;
     let Ok(existing) = out.canonicalize() else {
         return Ok(());
     };

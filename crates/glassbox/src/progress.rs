@@ -10,6 +10,8 @@ use std::sync::Arc;
 use glassbox_experiment::events::{Event, Reporter};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::output::tell;
+
 /// Seconds between lines where stderr is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -71,7 +73,9 @@ impl Progress {
                     bar.enable_steady_tick(Duration::from_millis(250));
                     state.bar = Some(bar);
                 } else if done > 0 {
-                    eprintln!("{stage}: {done} of {total} {unit} were complete already");
+                    tell(&format!(
+                        "{stage}: {done} of {total} {unit} were complete already"
+                    ));
                 }
             }
             Event::Advanced { stage, units, tokens } => {
@@ -97,10 +101,10 @@ impl Progress {
                 {
                     state.last_line = Some(Instant::now());
                     let share = 100.0 * state.done as f64 / state.total.max(1) as f64;
-                    eprintln!(
+                    tell(&format!(
                         "{stage}: {} of {} ({share:.0} %), {rate:.0} tokens/s",
                         state.done, state.total
-                    );
+                    ));
                 }
             }
             Event::StageFinished {
@@ -111,11 +115,11 @@ impl Progress {
                 if let Some(bar) = state.bar.take() {
                     bar.finish_and_clear();
                 }
-                eprintln!("{stage:<10} {seconds:>6.1} s  {summary}");
+                tell(&format!("{stage:<10} {seconds:>6.1} s  {summary}"));
             }
             Event::Warning(text) => match &state.bar {
-                Some(bar) => bar.suspend(|| eprintln!("warning: {text}")),
-                None => eprintln!("warning: {text}"),
+                Some(bar) => bar.suspend(|| tell(&format!("warning: {text}"))),
+                None => tell(&format!("warning: {text}")),
             },
         }
     }

@@ -101,8 +101,8 @@ impl RunSummary<'_> {
     pub fn json(&self) -> Value {
         let verdicts = by_strength(self.outcome);
         json!({
-            "run": self.outcome.out,
-            "report": self.report.path,
+            "run": self.outcome.out.display().to_string(),
+            "report": self.report.path.display().to_string(),
             "headline": self.report.headline,
             "details": self.report.details,
             "features": verdicts.iter().map(|row| verdict_json(row)).collect::<Vec<_>>(),

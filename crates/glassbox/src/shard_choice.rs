@@ -1,5 +1,7 @@
 //! Which shard a process does: from flags, else from what a cluster's scheduler sets.
 
+use std::ffi::OsString;
+
 use glassbox_store::SweepShard;
 
 use crate::arguments::SweepArguments;
@@ -22,7 +24,7 @@ const KUBERNETES_INDEX: &str = "JOB_COMPLETION_INDEX";
 /// variables that are no numbers or contradict one another.
 pub fn shard(
     arguments: &SweepArguments,
-    variable: impl Fn(&str) -> Option<String>,
+    variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<SweepShard>, CliError> {
     if arguments.plan_only {
         return Ok(None);
@@ -32,9 +34,9 @@ pub fn shard(
     }
     let number = |name: &'static str| match variable(name).filter(|text| !text.is_empty()) {
         None => Ok(None),
-        Some(text) => text.parse::<u32>().map(Some).map_err(|_| {
+        Some(text) => text.to_string_lossy().parse::<u32>().map(Some).map_err(|_| {
             CliError::usage_with_hint(
-                format!("{name} is '{text}', a whole number was expected"),
+                format!("{name} is '{}', a whole number was expected", text.display()),
                 "give --shard i/n, with i from 0 to n − 1",
             )
         }),
@@ -106,7 +108,7 @@ mod tests {
             variables
                 .iter()
                 .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_owned())
+                .map(|(_, value)| OsString::from(*value))
         };
         shard(&arguments, variable).map_err(|error| format!("{} {:?}", error.message(), error.hint()))
     }

@@ -76,7 +76,7 @@ impl Backend for CpuBackend {
 
     fn read(&self, buffer: &CpuBuffer, at: usize, values: &mut [f32]) -> Result<()> {
         operands::range("read", "buffer", buffer.len(), at, values.len())?;
-        values.copy_from_slice(&buffer.values()[at..at + values.len()]);
+        memory::copy(&buffer.values()[at..at + values.len()], values);
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl Backend for CpuBackend {
 
     fn copy(&self, src: &CpuBuffer, n: usize, dst: &mut CpuBuffer) -> Result<()> {
         sizes("copy", &[("src", src.len(), n), ("dst", dst.len(), n)])?;
-        dst.values_mut()[..n].copy_from_slice(&src.values()[..n]);
+        memory::copy(&src.values()[..n], &mut dst.values_mut()[..n]);
         Ok(())
     }
 

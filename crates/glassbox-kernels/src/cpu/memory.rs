@@ -58,6 +58,15 @@ impl CpuBuffer {
     }
 }
 
+/// dst = src, of one length.
+pub(crate) fn copy(src: &[f32], dst: &mut [f32]) {
+    const CHUNK: usize = 2 * POINTWISE;
+    let several_threads = dst.len() >= 4 * POINTWISE;
+    for_each_chunk(dst, CHUNK, several_threads, |i, dst| {
+        dst.copy_from_slice(&src[i * CHUNK..][..dst.len()]);
+    });
+}
+
 /// dst[i, ..] = src[rows[i], ..], widened.
 pub(crate) fn gather_rows<E: Element>(src: &[E], width: usize, rows: &[u32], dst: &mut [f32]) {
     let dst = &mut dst[..rows.len() * width];

@@ -42,9 +42,25 @@ impl<B: Backend> SiteView<'_, B> {
     /// # Errors
     /// [`ForwardError::Kernel`] if the backend refuses.
     pub fn read(&self, backend: &B) -> Result<Vec<f32>, ForwardError> {
-        let mut values = vec![0.0; self.value_count()];
-        backend.read(self.buffer, 0, &mut values)?;
+        let mut values = Vec::new();
+        self.read_into(backend, &mut values)?;
         Ok(values)
+    }
+
+    /// Copies the values to the host, into memory that is there already as far as it reaches.
+    ///
+    /// # Errors
+    /// As [`SiteView::read`].
+    pub fn read_into(&self, backend: &B, values: &mut Vec<f32>) -> Result<(), ForwardError> {
+        let count = self.value_count();
+        if values.capacity() < count {
+            // Fresh zeros cost nothing until they are written.
+            *values = vec![0.0; count];
+        } else {
+            values.resize(count, 0.0);
+        }
+        backend.read(self.buffer, 0, values)?;
+        Ok(())
     }
 }
 

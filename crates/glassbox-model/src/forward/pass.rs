@@ -91,6 +91,7 @@ impl<B: Backend> Model<B> {
             first_key,
             resume,
             record,
+            reused,
             visitor,
         } = request;
         let (config, backend) = (self.config(), self.backend());
@@ -160,7 +161,7 @@ impl<B: Backend> Model<B> {
             logit_rows,
             ..
         } = workspace;
-        let mut recorder = (!record.is_empty()).then(|| Recorder::new(record));
+        let mut recorder = (!record.is_empty()).then(|| Recorder::new(record, reused));
         let mut hooks = Hooks {
             backend,
             config,

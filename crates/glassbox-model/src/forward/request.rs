@@ -95,6 +95,7 @@ pub struct ForwardRequest<'a, B: Backend> {
     pub(crate) first_key: Option<&'a [u32]>,
     pub(crate) resume: Option<Resume<'a, B>>,
     pub(crate) record: &'a [Site],
+    pub(crate) reused: Recording,
     pub(crate) visitor: Option<&'a mut dyn SiteVisitor<B>>,
 }
 
@@ -113,6 +114,7 @@ impl<'a, B: Backend> ForwardRequest<'a, B> {
             first_key: None,
             resume: None,
             record: &[],
+            reused: Recording::default(),
             visitor: None,
         }
     }
@@ -181,6 +183,13 @@ impl<'a, B: Backend> ForwardRequest<'a, B> {
     /// Records these sites, after their edits.
     pub fn record(mut self, sites: &'a [Site]) -> Self {
         self.record = sites;
+        self
+    }
+
+    /// Records into the memory of an earlier recording, which is no longer needed. Memory that is new costs more than the copy
+    /// itself: where many passes are recorded, hand the recording back.
+    pub fn reuse(mut self, recording: Recording) -> Self {
+        self.reused = recording;
         self
     }
 

@@ -13,6 +13,7 @@ use crate::arguments::DemoArguments;
 use crate::assets;
 use crate::commands::run::run_and_report;
 use crate::error::CliError;
+use crate::output::tell;
 use crate::run_summary::strongest;
 use crate::shell::{quoted, word};
 
@@ -40,7 +41,7 @@ pub fn demo(arguments: &DemoArguments, quiet: bool) -> Result<u8, CliError> {
     let (outcome, code) =
         run_and_report(&request, quiet, arguments.json).map_err(|error| error.resumable_by(again))?;
     if !quiet && !arguments.json {
-        eprint!("{}", next_steps(&request, &shipped, &outcome)?);
+        tell(next_steps(&request, &shipped, &outcome)?.trim_end_matches('\n'));
     }
     Ok(code)
 }

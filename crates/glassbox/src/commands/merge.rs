@@ -39,7 +39,7 @@ pub fn merge(arguments: &MergeArguments, quiet: bool) -> Result<u8, CliError> {
         .map_err(|error| CliError::from(error).resumable_by(again))?;
     if arguments.json {
         print_json(&json!({
-            "run": outcome.out,
+            "run": outcome.out.display().to_string(),
             "sources": outcome.sources,
             "units": outcome.units,
             "trials": outcome.trials,

@@ -88,7 +88,7 @@ pub fn patch(arguments: &PatchArguments, quiet: bool) -> Result<u8, CliError> {
             "cells_computed": grid.computed,
             "seconds": seconds,
             "cells_per_second": rows.len() as f64 / seconds.max(1e-9),
-            "out": arguments.out,
+            "out": arguments.out.display().to_string(),
         }))?;
     } else {
         print(&text(&named, &grid, &metric, &clean, &corrupted))?;

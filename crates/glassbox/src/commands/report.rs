@@ -19,7 +19,7 @@ pub fn report(arguments: &ReportArguments) -> Result<u8, CliError> {
     })?;
     if arguments.json {
         print_json(&json!({
-            "report": summary.path,
+            "report": summary.path.display().to_string(),
             "bytes": summary.bytes,
             "headline": summary.headline,
             "failed_checks": summary.failed_checks,

@@ -1,5 +1,6 @@
 //! `screen`: the first-order effect of every feature.
 
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use glassbox_experiment::feature_name::parse_feature_name;
@@ -37,7 +38,15 @@ pub fn screen(arguments: &ScreenArguments, quiet: bool) -> Result<u8, CliError> 
         scenario.path(&scenario.model),
         scenario.path(&scenario.dictionaries),
     );
-    refuse_input_as_output(&arguments.out, &[&arguments.config, &model, &dictionaries])?;
+    let prompts: Vec<PathBuf> = scenario
+        .families
+        .iter()
+        .flat_map(|family| family.select_prompts.iter().chain(&family.sweep_prompts))
+        .map(|file| scenario.path(file))
+        .collect();
+    let mut inputs: Vec<&Path> = vec![&arguments.config, &model, &dictionaries];
+    inputs.extend(prompts.iter().map(PathBuf::as_path));
+    refuse_input_as_output(&arguments.out, &inputs)?;
     let settings = ScreenSettings {
         target: target(&arguments.target, &scenario)?,
         mode: match arguments.mode {
@@ -81,7 +90,7 @@ pub fn screen(arguments: &ScreenArguments, quiet: bool) -> Result<u8, CliError> 
             "check_passes_forward": found.check_passes.forward,
             "check_passes_backward": found.check_passes.backward,
             "seconds": seconds,
-            "out": arguments.out,
+            "out": arguments.out.display().to_string(),
         }))?;
     } else {
         print(&text(&settings, &found, prompts.select.len(), &top, seconds))?;

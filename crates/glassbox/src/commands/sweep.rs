@@ -19,7 +19,7 @@ use crate::table::{count, facts};
 /// # Errors
 /// A [`CliError`] if an input cannot be used, another process does the shard, or the sweep was stopped.
 pub fn sweep(arguments: &SweepArguments, quiet: bool) -> Result<u8, CliError> {
-    let shard = shard_choice::shard(arguments, |name| std::env::var(name).ok())?;
+    let shard = shard_choice::shard(arguments, |name| std::env::var_os(name))?;
     let request = SweepRequest {
         scenario: Scenario::read(&arguments.config)?,
         out: arguments.out.clone(),
@@ -84,7 +84,7 @@ fn text(arguments: &SweepArguments, outcome: &SweepOutcome) -> String {
 
 fn as_json(outcome: &SweepOutcome) -> Value {
     json!({
-        "run": outcome.out,
+        "run": outcome.out.display().to_string(),
         "shard": outcome.shard.map(|shard| json!({ "index": shard.index(), "count": shard.count() })),
         "planned_trials": outcome.planned_trials,
         "shard_trials": outcome.shard_trials,

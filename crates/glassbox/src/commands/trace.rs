@@ -72,7 +72,7 @@ pub fn trace(arguments: &TraceArguments) -> Result<u8, CliError> {
             .map(|(name, dtype, shape)| json!({ "name": name, "type": dtype.to_string(), "shape": shape }));
         let listed: Vec<_> = listed.collect();
         print_json(
-            &json!({ "out": written.path, "bytes": written.bytes, "tokens": tokens, "tensors": listed }),
+            &json!({ "out": written.path.display().to_string(), "bytes": written.bytes, "tokens": tokens, "tensors": listed }),
         )?;
     } else {
         let row = |(name, dtype, shape): &(&str, Dtype, &[usize])| {

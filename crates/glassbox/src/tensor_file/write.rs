@@ -9,6 +9,7 @@ use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use crate::error::{CliError, one_file};
+use crate::output::refuse_other_kinds;
 
 /// A safetensors file being written, which appears under its name when [`TensorWriter::commit`] succeeds.
 #[derive(Debug)]
@@ -112,17 +113,6 @@ impl TensorWriter {
 
     fn failed(&self, cause: io::Error) -> CliError {
         CliError::write(&self.path, cause)
-    }
-}
-
-/// A file is replaced; a folder, a device or a pipe of this name must not be.
-fn refuse_other_kinds(path: &Path) -> Result<(), CliError> {
-    match fs::metadata(path) {
-        Ok(found) if !found.is_file() => {
-            let cause = io::Error::new(io::ErrorKind::AlreadyExists, "it is there already and is no file");
-            Err(CliError::write(path, cause))
-        }
-        _ => Ok(()),
     }
 }
 
