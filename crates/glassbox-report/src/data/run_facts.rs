@@ -120,10 +120,11 @@ pub(super) fn scenario_of(config: &Value) -> Option<Scenario> {
     serde_json::from_value(Value::Object(entries)).ok()
 }
 
-const SCENARIO_KEYS: [&str; 13] = [
+const SCENARIO_KEYS: [&str; 15] = [
     "name",
     "description",
     "model",
+    "weights",
     "dictionaries",
     "outcome",
     "parser",
@@ -131,6 +132,7 @@ const SCENARIO_KEYS: [&str; 13] = [
     "seed",
     "select",
     "sweep",
+    "decision",
     "causal",
     "pathways",
     "words",
@@ -198,4 +200,23 @@ pub(super) fn read_plan(path: &Path) -> Result<PlanFacts, ReportError> {
     facts.features = features.len() as u64;
     facts.controls = controls.len() as u64;
     Ok(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_gives_back_the_whole_scenario() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/demo/scenario.toml");
+        let scenario = Scenario::read(&path).unwrap();
+        let mut config = serde_json::to_value(&scenario).unwrap();
+        for key in config.as_object().unwrap().keys() {
+            assert!(SCENARIO_KEYS.contains(&key.as_str()), "{key}");
+        }
+        config["pilot"] = 3.into();
+        let found = scenario_of(&config).unwrap();
+        assert!(found.decision.is_some());
+        assert_eq!((found.decision, found.sweep), (scenario.decision, scenario.sweep));
+    }
 }
