@@ -43,24 +43,9 @@ impl<B: Backend> SiteVisitor<B> for LastPositions {
         let Some(values) = self.values.get_mut(&layer) else {
             return Ok(());
         };
-        let gathered = last_rows(backend, view)?;
+        let gathered = view.last_rows(backend)?;
         values.resize(backend.len(&gathered), 0.0);
         backend.read(&gathered, 0, values)?;
         Ok(())
     }
-}
-
-/// The site's rows at the last slot of the pass, [rows, width], in a buffer of exactly that length.
-pub(crate) fn last_rows<B: Backend>(backend: &B, view: &SiteView<'_, B>) -> Result<B::Buffer, VisitError> {
-    let (rows, queries) = (view.layout.batch(), view.layout.queries());
-    if rows == 0 || queries == 0 {
-        return Ok(backend.zeros(0));
-    }
-    let width = view.value_count() / (rows * queries);
-    let last: Vec<u32> = (0..rows)
-        .map(|row| (row * queries + queries - 1) as u32)
-        .collect();
-    let mut gathered = backend.zeros(rows * width);
-    backend.gather_rows(view.buffer, width, &last, &mut gathered)?;
-    Ok(gathered)
 }

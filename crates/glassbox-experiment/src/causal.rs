@@ -1,12 +1,11 @@
 //! The *causal* stage: what each selected feature does to the outcome, value against value and against baseline.
 
-use glassbox_stats::benjamini_hochberg;
-
 use crate::arm::Arm;
 use crate::contrast::{AmountContrast, RateContrast, amount_contrast, rate_contrast};
 use crate::error::ExperimentError;
 use crate::scenario::InterventionKind;
 use crate::tables::CausalRow;
+use crate::test_family::adjust_family;
 use crate::trial_index::{Treatment, TrialIndex};
 
 /// Name of the measure "share of trials with the target outcome".
@@ -155,14 +154,11 @@ pub(crate) fn sided(treatment: Treatment, arm: Arm) -> Treatment {
 }
 
 fn control_false_discoveries(rows: &mut [CausalRow]) -> Result<(), ExperimentError> {
-    let tested: Vec<usize> = (0..rows.len())
-        .filter(|&index| rows[index].role == "selected" && rows[index].p.is_some())
-        .collect();
-    let p_values: Vec<f64> = tested.iter().filter_map(|&index| rows[index].p).collect();
-    for (&index, q) in tested.iter().zip(benjamini_hochberg(&p_values)?) {
-        rows[index].q = Some(q);
-    }
-    Ok(())
+    adjust_family(
+        rows,
+        |row| row.p.filter(|_| row.role == "selected"),
+        |row, q| row.q = Some(q),
+    )
 }
 
 /// What a row is about.

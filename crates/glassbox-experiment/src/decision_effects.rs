@@ -3,15 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use glassbox_stats::{
-    Confidence, Moments, benjamini_hochberg, one_sample_t_test, percentile_in, sign_flip_test,
-};
+use glassbox_stats::{Confidence, Moments, one_sample_t_test, percentile_in, sign_flip_test};
 
 use crate::arm::Arm;
 use crate::causal::{BOTH, CONTROL_VS_CONTROL, Comparison, VALUE_VS_VALUE, comparisons_of, sided};
 use crate::error::ExperimentError;
 use crate::scenario::InterventionKind;
 use crate::tables::{DecisionEffectRow, DecisionRow};
+use crate::test_family::adjust_family;
 use crate::trial_index::Treatment;
 
 /// Draws of the sign-flip test beyond 16 prompts.
@@ -116,14 +115,11 @@ fn effect(
 }
 
 fn control_false_discoveries(rows: &mut [DecisionEffectRow]) -> Result<(), ExperimentError> {
-    let tested: Vec<usize> = (0..rows.len())
-        .filter(|&index| rows[index].role == "selected" && rows[index].p.is_some())
-        .collect();
-    let p_values: Vec<f64> = tested.iter().filter_map(|&index| rows[index].p).collect();
-    for (&index, q) in tested.iter().zip(benjamini_hochberg(&p_values)?) {
-        rows[index].q = Some(q);
-    }
-    Ok(())
+    adjust_family(
+        rows,
+        |row| row.p.filter(|_| row.role == "selected"),
+        |row, q| row.q = Some(q),
+    )
 }
 
 fn place_among_controls(rows: &mut [DecisionEffectRow]) -> Result<(), ExperimentError> {

@@ -18,6 +18,7 @@ use crate::scenario::Scenario;
 use crate::session::Session;
 use crate::sweep::SweepPlace;
 use crate::tables::{CheckRow, DecisionEffectRow, DecisionRow, PlanRow, VerdictRow};
+use crate::trial_batch::edit_of;
 
 /// What the stage found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -154,10 +155,7 @@ fn compile(
     arms.iter()
         .map(|arm| {
             let Some(layer) = arm.layer else { return Ok(None) };
-            let edit = match (arm.feature, arm.value) {
-                (Some(feature), Some(value)) => scenario.sweep.intervention.set(feature, value as f32),
-                _ => glassbox_dictionary::FeatureEdit::ReconstructOnly,
-            };
+            let edit = edit_of(arm, scenario.sweep.intervention)?;
             Ok(Some((layer, edit.compile(&session.dictionary(layer)?)?)))
         })
         .collect()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use glassbox_stats::{Confidence, Moments, ResampleKey, benjamini_hochberg, label_flips, one_sample_t_test};
+use glassbox_stats::{Confidence, Moments, ResampleKey, label_flips, one_sample_t_test};
 
 use crate::arm::Arm;
 use crate::calibration::check;
@@ -11,6 +11,7 @@ use crate::contrast::{count, known_share};
 use crate::error::ExperimentError;
 use crate::scenario::PathwaySettings;
 use crate::tables::{CheckRow, PathwayRow};
+use crate::test_family::adjust_family;
 use crate::trial_index::PairKey;
 
 /// Why a feature is replayed as a source.
@@ -155,14 +156,11 @@ fn rank_among_controls(rows: &mut [PathwayRow]) -> Result<(), ExperimentError> {
 
 fn adjust(rows: &mut [PathwayRow]) -> Result<(), ExperimentError> {
     let control = SourceRole::Control.name();
-    let tested: Vec<usize> = (0..rows.len())
-        .filter(|&index| rows[index].source_role != control)
-        .collect();
-    let p_values: Vec<f64> = tested.iter().map(|&index| rows[index].p).collect();
-    for (&index, q) in tested.iter().zip(benjamini_hochberg(&p_values)?) {
-        rows[index].q = Some(q);
-    }
-    Ok(())
+    adjust_family(
+        rows,
+        |row| (row.source_role != control).then_some(row.p),
+        |row, q| row.q = Some(q),
+    )
 }
 
 /// With fewer prompts than this, each pair of replays is an observation of its own.

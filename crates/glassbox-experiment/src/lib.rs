@@ -50,6 +50,7 @@ pub mod session;
 pub mod sharding;
 pub mod sweep;
 pub mod tables;
+mod test_family;
 pub mod trial_batch;
 pub mod trial_index;
 pub mod verdict;

@@ -50,7 +50,6 @@ pub struct MergeOutcome {
 /// [`ExperimentError::Interrupted`], and those of a failed write.
 pub fn merge(request: &MergeRequest, reporter: &dyn Reporter) -> Result<MergeOutcome, ExperimentError> {
     let storage = Storage::new();
-    refuse_source_as_out(request)?;
     let sources = Sources::read(request)?;
     let trials = sources.planned_trials()?;
     let stores = sources.open(&storage)?;
@@ -345,23 +344,4 @@ fn bytes_to_copy(from: &ShardStore<TrialRow>, to: &ShardStore<TrialRow>, ids: &[
             _ => 0,
         })
         .sum()
-}
-
-/// A merge leaves its sources as they are, so none of them can be what it writes.
-fn refuse_source_as_out(request: &MergeRequest) -> Result<(), ExperimentError> {
-    let Ok(out) = request.out.canonicalize() else {
-        // What does not exist is no source.
-        return Ok(());
-    };
-    let same = |source: &&PathBuf| source.canonicalize().is_ok_and(|source| out.starts_with(source));
-    match request.sources.iter().find(same) {
-        None => Ok(()),
-        Some(source) => Err(ExperimentError::Data {
-            stage: "merge",
-            what: format!(
-                "{} is a shard and holds the folder to write; give another --out",
-                source.display()
-            ),
-        }),
-    }
 }

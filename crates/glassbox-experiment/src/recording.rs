@@ -236,7 +236,7 @@ impl SiteVisitor<CpuBackend> for Recorder<'_> {
         let Site::ResidPost(layer) = view.site else {
             return Ok(());
         };
-        let last = crate::capture::last_rows(backend, view)?;
+        let last = view.last_rows(backend)?;
         let rows = view.layout.batch();
         let first_layer = self.layers.first() == Some(&layer);
         if let Recording::Wanted(features) = self.recording {

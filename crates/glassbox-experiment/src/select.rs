@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use glassbox_model::batch::TokenBatch;
 use glassbox_model::forward::{ForwardRequest, LogitPositions};
-use glassbox_stats::{Moments, benjamini_hochberg, cohens_d, welch_t};
+use glassbox_stats::{Moments, cohens_d, welch_t};
 
 use crate::capture::LastPositions;
 use crate::edges::RecordedFeature;
@@ -15,6 +15,7 @@ use crate::prompts::Prompt;
 use crate::scenario::{SelectSettings, SelectionRank};
 use crate::session::Session;
 use crate::tables::SelectionRow;
+use crate::test_family::adjust_family;
 
 /// Prompts of one forward pass.
 const PROMPTS_AT_A_TIME: usize = 16;
@@ -131,12 +132,7 @@ pub fn select_by_attribution(
 
 /// One Benjamini–Hochberg family over everything tested.
 fn control_false_discoveries(rows: &mut [SelectionRow]) -> Result<(), ExperimentError> {
-    let tested: Vec<usize> = (0..rows.len()).filter(|&index| rows[index].p.is_some()).collect();
-    let p_values: Vec<f64> = tested.iter().filter_map(|&index| rows[index].p).collect();
-    for (&index, q) in tested.iter().zip(benjamini_hochberg(&p_values)?) {
-        rows[index].q = Some(q);
-    }
-    Ok(())
+    adjust_family(rows, |row| row.p, |row, q| row.q = Some(q))
 }
 
 /// Adds the features of `n` residual rows to a family's sums; inactive features count as zeros.

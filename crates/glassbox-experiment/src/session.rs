@@ -89,12 +89,10 @@ impl Session {
     pub fn load(scenario: &Scenario) -> Result<Self, ExperimentError> {
         let folder = model_folder(scenario)?;
         let backend = CpuBackend;
-        let (config, weights) = {
-            let options = LoadOptions {
-                weights: scenario.weights,
-            };
-            glassbox_model::load::load_with(&backend, &folder, &options)?
+        let options = LoadOptions {
+            weights: scenario.weights,
         };
+        let (config, weights) = glassbox_model::load::load_with(&backend, &folder, &options)?;
         let tokenizer = Tokenizer::open(&folder, &config)?;
         let model = Model::new(config, weights, backend)?;
         let mut hashes = BTreeMap::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use glassbox_dictionary::FeatureEdit;
 use glassbox_kernels::cpu::CpuBackend;
-use glassbox_model::edit::{BatchRows, Positions, RowEdit, RowIntervention, RowProgram};
+use glassbox_model::edit::{BatchRows, RowEdit, RowIntervention, RowProgram};
 use glassbox_model::forward::Workspace;
 use glassbox_model::generate::{GenerationRequest, Prompts, StopRule};
 use glassbox_model::random::RandomKey;
@@ -187,11 +187,7 @@ impl TrialContext<'_> {
     /// One intervention per row that has one; equal interventions are compiled once.
     fn program(&self, rows: &[PlanRow]) -> Result<RowProgram<CpuBackend>, ExperimentError> {
         let settings = &self.scenario.sweep;
-        let positions = match settings.positions {
-            InterventionPositions::LastAndGenerated => Positions::LastAndGenerated,
-            InterventionPositions::LastOfPrompt => Positions::LastOfPrompt,
-            InterventionPositions::All => Positions::All,
-        };
+        let positions = settings.positions.of_model();
         type Key = (u32, Option<u32>, Option<u64>);
         let mut compiled: BTreeMap<Key, Arc<dyn RowEdit<CpuBackend>>> = BTreeMap::new();
         let mut program = RowProgram::default();
@@ -201,7 +197,7 @@ impl TrialContext<'_> {
             let edit = match compiled.get(&key) {
                 Some(edit) => Arc::clone(edit),
                 None => {
-                    let edit = self.edit(row, settings.intervention)?;
+                    let edit = edit_of(row, settings.intervention)?;
                     let dictionary = self.session.dictionary(layer)?;
                     let compiled_edit = match settings.engine.one_row_deltas {
                         true => edit.compile(&dictionary)?,
@@ -221,24 +217,22 @@ impl TrialContext<'_> {
         }
         Ok(program)
     }
+}
 
-    fn edit(&self, row: &PlanRow, kind: InterventionKind) -> Result<FeatureEdit, ExperimentError> {
-        match (Arm::from_name(&row.arm)?, row.feature, row.value) {
-            (Arm::ReconstructOnly, None, None) => Ok(FeatureEdit::ReconstructOnly),
-            (Arm::ValueA | Arm::ValueB | Arm::ControlA | Arm::ControlB, Some(feature), Some(value)) => {
-                let value = value as f32;
-                Ok(match kind {
-                    InterventionKind::Delta => FeatureEdit::SetByDelta { feature, value },
-                    InterventionKind::Reconstruction => FeatureEdit::SetByReconstruction { feature, value },
-                })
-            }
-            _ => Err(ExperimentError::Data {
-                stage: "sweep",
-                what: format!(
-                    "the plan holds a trial that makes no sense: {row:?}; the plan file is damaged"
-                ),
-            }),
+/// What the arm of a planned trial does to the features, for every arm but the baseline.
+///
+/// # Errors
+/// [`ExperimentError::Data`] for a row that no plan holds.
+pub(crate) fn edit_of(row: &PlanRow, kind: InterventionKind) -> Result<FeatureEdit, ExperimentError> {
+    match (Arm::from_name(&row.arm)?, row.feature, row.value) {
+        (Arm::ReconstructOnly, None, None) => Ok(FeatureEdit::ReconstructOnly),
+        (Arm::ValueA | Arm::ValueB | Arm::ControlA | Arm::ControlB, Some(feature), Some(value)) => {
+            Ok(kind.set(feature, value as f32))
         }
+        _ => Err(ExperimentError::Data {
+            stage: "sweep",
+            what: format!("the plan holds a trial that makes no sense: {row:?}; the plan file is damaged"),
+        }),
     }
 }
 

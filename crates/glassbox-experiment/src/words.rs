@@ -5,9 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use glassbox_stats::{
-    Confidence, PairedTable, Proportion, TwoByTwo, benjamini_hochberg, log_odds_ratio, mcnemar_test,
-};
+use glassbox_stats::{Confidence, PairedTable, Proportion, TwoByTwo, log_odds_ratio, mcnemar_test};
 use regex::Regex;
 
 use crate::arm::Arm;
@@ -17,6 +15,7 @@ use crate::contrast::{count, known_share};
 use crate::error::ExperimentError;
 use crate::scenario::WordSettings;
 use crate::tables::{CheckRow, TrialRow, WordRow};
+use crate::test_family::adjust_family;
 use crate::trial_index::Treatment;
 
 /// Counts of the words of every response. The responses of one prompt are held at a time: memory grows with features and
@@ -167,13 +166,11 @@ impl ResponseWords {
                 rows.push(counts.row(layer, feature, role, comparison.name, name, found.pairs)?);
             }
         }
-        let tested: Vec<usize> = (0..rows.len())
-            .filter(|&index| rows[index].role == "selected")
-            .collect();
-        let p_values: Vec<f64> = tested.iter().map(|&index| rows[index].p).collect();
-        for (&index, q) in tested.iter().zip(benjamini_hochberg(&p_values)?) {
-            rows[index].q = Some(q);
-        }
+        adjust_family(
+            &mut rows,
+            |row| (row.role == "selected").then_some(row.p),
+            |row, q| row.q = Some(q),
+        )?;
         Ok(rows)
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use glassbox_dictionary::{DictionaryCache, DictionarySet, FeatureEdit};
+use glassbox_experiment::feature_name::parse_feature_name;
 use glassbox_kernels::CpuBackend;
 use glassbox_model::edit::{BatchRows, Positions, RowIntervention, RowProgram};
 use glassbox_model::model::Model;
@@ -33,15 +34,15 @@ impl FromStr for FeatureSetting {
     fn from_str(text: &str) -> Result<Self, String> {
         let parse = || {
             let (name, value) = text.split_once('=')?;
-            let (layer, feature) = name.trim().strip_prefix('L')?.split_once('-')?;
+            let (layer, feature) = parse_feature_name("generate", name.trim()).ok()?;
             let value: f32 = value
                 .trim()
                 .parse()
                 .ok()
                 .filter(|value: &f32| value.is_finite())?;
             Some(Self {
-                layer: layer.parse().ok()?,
-                feature: feature.parse().ok()?,
+                layer,
+                feature,
                 value,
             })
         };

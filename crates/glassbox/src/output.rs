@@ -57,7 +57,6 @@ pub fn refuse_other_kinds(path: &Path) -> Result<(), CliError> {
 /// # Errors
 /// [`CliError::Usage`] naming the file.
 pub fn refuse_input_as_output(out: &Path, inputs: &[&Path]) -> Result<(), CliError> {
-    refuse_other_kinds(out)?;
     let Ok(existing) = out.canonicalize() else {
         return Ok(());
     };

@@ -37,6 +37,23 @@ impl<B: Backend> SiteView<'_, B> {
             .len(self.layout.batch(), self.layout.queries(), self.layout.keys())
     }
 
+    /// The site's values at the last slot of every row, [batch, width], in a buffer of exactly that length; for sites with
+    /// a position axis. Rows are padded on the left, so that is where each row's next token is predicted.
+    ///
+    /// # Errors
+    /// [`ForwardError::Kernel`] if the backend refuses.
+    pub fn last_rows(&self, backend: &B) -> Result<B::Buffer, ForwardError> {
+        let (rows, queries) = (self.layout.batch(), self.layout.queries());
+        if rows == 0 || queries == 0 {
+            return Ok(backend.zeros(0));
+        }
+        let width = self.value_count() / (rows * queries);
+        let last: Vec<u32> = (1..=rows).map(|row| (row * queries) as u32 - 1).collect();
+        let mut gathered = backend.zeros(rows * width);
+        backend.gather_rows(self.buffer, width, &last, &mut gathered)?;
+        Ok(gathered)
+    }
+
     /// Copies the values to the host.
     ///
     /// # Errors

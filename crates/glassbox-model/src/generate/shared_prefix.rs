@@ -105,12 +105,7 @@ impl<B: Backend> SiteVisitor<B> for LastResid<B> {
         if view.site == Site::ResidPre(0) {
             self.resid.clear();
         }
-        let (rows, queries) = (view.layout.batch(), view.layout.queries());
-        let width = view.value_count() / (rows * queries).max(1);
-        let last: Vec<u32> = (1..=rows).map(|row| (row * queries) as u32 - 1).collect();
-        let mut values = backend.zeros(rows * width);
-        backend.gather_rows(view.buffer, width, &last, &mut values)?;
-        self.resid.push(values);
+        self.resid.push(view.last_rows(backend)?);
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! `merge`: the shards of a sweep as one run.
 
+use std::path::{Path, PathBuf};
+
 use glassbox_experiment::merge::{MergeRequest, merge as merge_shards};
 use serde_json::json;
 
@@ -7,7 +9,7 @@ use crate::arguments::MergeArguments;
 use crate::error::CliError;
 use crate::exit_code;
 use crate::interrupt::Interrupt;
-use crate::output::{print, print_json};
+use crate::output::{print, print_json, refuse_input_as_output};
 use crate::progress::Progress;
 use crate::shell::word;
 use crate::table::{count, facts};
@@ -17,6 +19,8 @@ use crate::table::{count, facts};
 /// # Errors
 /// A [`CliError`] if the shards do not make one whole sweep, or the merge was stopped.
 pub fn merge(arguments: &MergeArguments, quiet: bool) -> Result<u8, CliError> {
+    let sources: Vec<&Path> = arguments.shards.iter().map(PathBuf::as_path).collect();
+    refuse_input_as_output(&arguments.out, &sources)?;
     let request = MergeRequest {
         sources: arguments.shards.clone(),
         out: arguments.out.clone(),

@@ -16,7 +16,7 @@ use crate::error::{CliError, one_file};
 use crate::exit_code;
 use crate::interrupt::Interrupt;
 use crate::named_model::NamedModel;
-use crate::output::{print, print_json, refuse_input_as_output};
+use crate::output::{print, print_json, refuse_input_as_output, refuse_other_kinds};
 use crate::progress::Progress;
 use crate::table::{count, cut, table};
 
@@ -31,6 +31,7 @@ pub fn patch(arguments: &PatchArguments, quiet: bool) -> Result<u8, CliError> {
     let interrupt = Interrupt::listen()?;
     let named = NamedModel::open(&arguments.model, arguments.weights)?;
     refuse_input_as_output(&arguments.out, &[&named.folder])?;
+    refuse_other_kinds(&arguments.out)?;
     let sites = arguments
         .sites
         .iter()

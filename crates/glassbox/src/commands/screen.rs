@@ -19,7 +19,7 @@ use crate::arguments::{ScreenArguments, ScreenModeArgument};
 use crate::error::{CliError, one_file};
 use crate::exit_code;
 use crate::interrupt::Interrupt;
-use crate::output::{print, print_json, refuse_input_as_output};
+use crate::output::{print, print_json, refuse_input_as_output, refuse_other_kinds};
 use crate::progress::Progress;
 use crate::table::{count, duration, table};
 
@@ -47,6 +47,7 @@ pub fn screen(arguments: &ScreenArguments, quiet: bool) -> Result<u8, CliError> 
     let mut inputs: Vec<&Path> = vec![&arguments.config, &model, &dictionaries];
     inputs.extend(prompts.iter().map(PathBuf::as_path));
     refuse_input_as_output(&arguments.out, &inputs)?;
+    refuse_other_kinds(&arguments.out)?;
     let settings = ScreenSettings {
         target: target(&arguments.target, &scenario)?,
         mode: match arguments.mode {
