@@ -1,0 +1,29 @@
+//! Text to tokens to activations.
+//!
+//! **What lives here.** Documents read from files ([`DocumentReader`]), their rows of tokens ([`TokenRows`]), and the activations of
+//! those rows, from wherever they come: every [`ActivationSource`] gives the same [`ActivationBatch`]es, one value row per token and site.
+//! The [`ShuffleBuffer`] mixes any source for training.
+//!
+//! **What must not.** Dictionaries, training and evaluation (they read activations and know nothing of files), tables of results, and
+//! `unsafe` code.
+//!
+//! Three promises hold throughout. Memory does not grow with the length of a corpus. Everything that is read in order can be
+//! continued: a state is small, can be serialised, and what follows it is the same to the bit. And no NaN or infinity passes: it is
+//! refused where it enters, with its place.
+
+mod activation_batch;
+mod activation_source;
+mod error;
+mod memory_activations;
+mod row_options;
+mod shuffle_buffer;
+mod shuffle_save;
+mod split;
+
+pub use activation_batch::ActivationBatch;
+pub use activation_source::{ActivationOrigin, ActivationSource, SourceSite, SourceState};
+pub use error::CorpusError;
+pub use memory_activations::MemoryActivations;
+pub use row_options::{BeginningPolicy, FirstPosition, Packing, RowOptions};
+pub use shuffle_buffer::{ShuffleBuffer, ShuffleSettings};
+pub use split::Split;
