@@ -1,7 +1,7 @@
 //! What a dictionary is, apart from its weights.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use glassbox_kernels::backend::NormKind;
 use glassbox_model::config::ModelConfig;
@@ -18,6 +18,15 @@ pub enum ActivationRule {
     TopK {
         /// Features kept per row.
         k: usize,
+        /// [F], at least zero: the k largest of z ⊙ scale are kept instead, with the values that z gives them; a
+        /// feature of scale zero is never active. `None` is one everywhere.
+        selection_scale: Option<Vec<f32>>,
+    },
+    /// The largest z of each of `groups` equal groups of neighbouring features, then max(·, 0) (sparsify's groupmax).
+    /// Of equal values the lower index stays.
+    GroupMax {
+        /// Number of groups, which divides F: at most so many features are active per row.
+        groups: usize,
     },
     /// f = z where z > threshold, else 0 (Rajamanoharan et al. 2024); also how a BatchTopK dictionary encodes once it
     /// is trained. Every threshold is at least zero.
@@ -28,9 +37,17 @@ pub enum ActivationRule {
 }
 
 impl ActivationRule {
+    /// TopK on the pre-activations as they are.
+    pub fn top_k(k: usize) -> Self {
+        Self::TopK {
+            k,
+            selection_scale: None,
+        }
+    }
+
     /// Whether the value of a feature depends on its own pre-activation only.
     pub fn is_thresholded(&self) -> bool {
-        !matches!(self, Self::TopK { .. })
+        matches!(self, Self::Relu | Self::JumpRelu { .. })
     }
 }
 
@@ -38,7 +55,12 @@ impl fmt::Display for ActivationRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Relu => write!(f, "ReLU"),
-            Self::TopK { k } => write!(f, "TopK (k = {k})"),
+            Self::TopK {
+                k,
+                selection_scale: None,
+            } => write!(f, "TopK (k = {k})"),
+            Self::TopK { k, .. } => write!(f, "TopK (k = {k}, chosen by scaled values)"),
+            Self::GroupMax { groups } => write!(f, "GroupMax ({groups} groups)"),
             Self::JumpRelu { threshold } => {
                 let (low, high) = threshold
                     .iter()
@@ -117,8 +139,10 @@ pub struct DictionaryDescription {
     pub site: Site,
     /// The site that its decoder writes: `site` itself, or another one for a transcoder.
     pub output_site: Site,
-    /// Values per row of these sites, d.
+    /// Values per row of `site`, d.
     pub width: usize,
+    /// Values per row of `output_site`: d again, unless a transcoder's sites differ in width.
+    pub output_width: usize,
     /// Number of features, F.
     pub features: usize,
     /// How features are made of pre-activations.
@@ -134,6 +158,34 @@ pub struct DictionaryDescription {
 }
 
 impl DictionaryDescription {
+    /// Of a dictionary that reads and writes one site as it is and subtracts nothing from it; a format changes what
+    /// differs.
+    pub(crate) fn plain(
+        site: Site,
+        width: usize,
+        features: usize,
+        rule: ActivationRule,
+        format: &str,
+        path: &Path,
+    ) -> Self {
+        Self {
+            site,
+            output_site: site,
+            width,
+            output_width: width,
+            features,
+            rule,
+            subtract_decoder_bias: false,
+            input_normalisation: InputNormalisation::None,
+            model: ModelReference::default(),
+            provenance: Provenance {
+                format: format.to_owned(),
+                path: Some(path.to_path_buf()),
+                checksums: Vec::new(),
+            },
+        }
+    }
+
     /// Whether it reads one site and writes another.
     pub fn is_transcoder(&self) -> bool {
         self.site != self.output_site
@@ -170,8 +222,7 @@ impl DictionaryDescription {
     /// [`DictionaryError::SiteNotInModel`], [`DictionaryError::WidthMismatch`] (both with the sites that would fit),
     /// [`DictionaryError::ProcessedModel`], [`DictionaryError::ModelMismatch`].
     pub fn check_model(&self, model: &ModelConfig, hash: Option<&str>) -> Result<()> {
-        let width = self.width;
-        for site in [self.site, self.output_site] {
+        for (site, width) in [(self.site, self.width), (self.output_site, self.output_width)] {
             let valid = || sites_of_width(model, width);
             if let Err(cause) = site.check(model) {
                 return Err(DictionaryError::SiteNotInModel {

@@ -12,7 +12,7 @@ use crate::parts::DictionaryParts;
 
 /// A dictionary on a device. See [`DictionaryParts`] for the arithmetic.
 ///
-/// Rows of activations are [n, width], feature values [n, features].
+/// Rows of activations are [n, width], feature values [n, features], outputs [n, output_width].
 #[derive(Debug)]
 pub struct Dictionary<B: Backend = CpuBackend> {
     backend: B,
@@ -20,8 +20,10 @@ pub struct Dictionary<B: Backend = CpuBackend> {
     bytes: u64,
     /// [features, width].
     encoder: B::Matrix,
-    /// [features, width].
+    /// [features, output_width].
     decoder: B::Matrix,
+    /// [output_width, width].
+    skip: Option<B::Matrix>,
     encoder_scale: Option<Vector<B>>,
     decoder_scale: Option<Vector<B>>,
     /// As stored.
@@ -29,8 +31,10 @@ pub struct Dictionary<B: Backend = CpuBackend> {
     /// With the subtracted decoder bias folded in: b_enc − (encoder · b_dec) ⊙ encoder_scale.
     folded_bias: Vector<B>,
     decoder_bias: Vector<B>,
-    /// Zeros for ReLU; `None` for TopK.
+    /// Zeros for ReLU; `None` where a feature's value depends on the others.
     threshold: Option<Vector<B>>,
+    /// The selection scale and its inverse (zero where it is zero).
+    selection: Option<(B::Buffer, B::Buffer)>,
 }
 
 /// A vector on the host and on the device.
@@ -52,7 +56,7 @@ impl<B: Backend> Vector<B> {
 pub struct Encoded<B: Backend> {
     /// [n, features].
     pub features: B::Buffer,
-    /// What undoes the input normalisation of each row.
+    /// What undoes the input normalisation of each row, and what a skip connection adds.
     pub statistics: RowStatistics<B>,
 }
 
@@ -72,7 +76,12 @@ impl<B: Backend> Dictionary<B> {
         parts.check()?;
         let (features, width) = (parts.description.features, parts.description.width);
         let encoder = parts.encoder.upload(backend, features, width)?;
-        let decoder = parts.decoder.upload(backend, features, width)?;
+        let output_width = parts.description.output_width;
+        let decoder = parts.decoder.upload(backend, features, output_width)?;
+        let skip = match &parts.skip {
+            Some(skip) => Some(skip.upload(backend, output_width, width)?),
+            None => None,
+        };
         let mut folded_bias = parts.encoder_bias.clone();
         if parts.description.subtract_decoder_bias {
             let mut shift = backend.zeros(features);
@@ -90,7 +99,20 @@ impl<B: Backend> Dictionary<B> {
         let threshold = match &parts.description.rule {
             ActivationRule::Relu => Some(vec![0.0; features]),
             ActivationRule::JumpRelu { threshold } => Some(threshold.clone()),
-            ActivationRule::TopK { .. } => None,
+            ActivationRule::TopK { .. } | ActivationRule::GroupMax { .. } => None,
+        };
+        let selection = match &parts.description.rule {
+            ActivationRule::TopK {
+                selection_scale: Some(scale),
+                ..
+            } => {
+                let inverse: Vec<f32> = scale
+                    .iter()
+                    .map(|s| if *s > 0.0 { 1.0 / s } else { 0.0 })
+                    .collect();
+                Some((backend.upload(scale), backend.upload(&inverse)))
+            }
+            _ => None,
         };
         let bytes = parts.bytes();
         let vector = |host| Vector::new(backend, host);
@@ -99,6 +121,8 @@ impl<B: Backend> Dictionary<B> {
             bytes,
             encoder,
             decoder,
+            skip,
+            selection,
             encoder_scale: parts.encoder_scale.map(vector),
             decoder_scale: parts.decoder_scale.map(vector),
             encoder_bias: parts.encoder_bias,
@@ -124,9 +148,19 @@ impl<B: Backend> Dictionary<B> {
         self.description.features
     }
 
-    /// Values per row, d.
+    /// Values per row of the input, d.
     pub fn width(&self) -> usize {
         self.description.width
+    }
+
+    /// Values per row of the output.
+    pub fn output_width(&self) -> usize {
+        self.description.output_width
+    }
+
+    /// Whether the output has a part that is linear in the input and independent of the features.
+    pub fn has_skip(&self) -> bool {
+        self.skip.is_some()
     }
 
     /// Bytes of its weights in the precision they are stored in.
@@ -139,7 +173,7 @@ impl<B: Backend> Dictionary<B> {
         &self.encoder_bias
     }
 
-    /// Decoder bias, [width].
+    /// Decoder bias, [output_width].
     pub fn decoder_bias(&self) -> &[f32] {
         &self.decoder_bias.host
     }
@@ -159,7 +193,7 @@ impl<B: Backend> Dictionary<B> {
         &self.folded_bias.host
     }
 
-    /// Thresholds [features], zeros for ReLU; `None` for TopK.
+    /// Thresholds [features], zeros for ReLU; `None` for TopK and GroupMax.
     pub fn threshold(&self) -> Option<&[f32]> {
         self.threshold.as_ref().map(|threshold| threshold.host.as_slice())
     }
@@ -169,30 +203,52 @@ impl<B: Backend> Dictionary<B> {
     /// # Errors
     /// [`crate::DictionaryError::FeatureOutOfRange`].
     pub fn encoder_rows(&self, ids: &[u32]) -> Result<B::Buffer> {
-        self.rows(&self.encoder, self.encoder_scale(), ids)
+        self.rows(&self.encoder, self.width(), self.encoder_scale(), ids)
     }
 
-    /// Decoder rows of some features [ids.len(), width], scales applied.
+    /// Decoder rows of some features [ids.len(), output_width], scales applied.
     ///
     /// # Errors
     /// [`crate::DictionaryError::FeatureOutOfRange`].
     pub fn decoder_rows(&self, ids: &[u32]) -> Result<B::Buffer> {
-        self.rows(&self.decoder, self.decoder_scale(), ids)
+        self.rows(&self.decoder, self.output_width(), self.decoder_scale(), ids)
+    }
+
+    /// The skip connection [output_width, width] on the host, if there is one.
+    ///
+    /// # Errors
+    /// What the backend says.
+    pub fn skip_values(&self) -> Result<Option<Vec<f32>>> {
+        let Some(skip) = &self.skip else { return Ok(None) };
+        let mut rows = self.backend.zeros(self.output_width() * self.width());
+        self.backend
+            .matrix_rows(skip, &all_rows(self.output_width()), &mut rows)?;
+        let count = self.output_width() * self.width();
+        Ok(Some(read_vec(&self.backend, &rows, count)?))
     }
 
     /// Rows of the encoder and the decoder as stored, without scales: what a writer keeps.
     pub(crate) fn stored_rows(&self, ids: &[u32]) -> Result<(Vec<f32>, Vec<f32>)> {
-        let count = ids.len() * self.width();
-        let encoder = read_vec(&self.backend, &self.rows(&self.encoder, None, ids)?, count)?;
-        let decoder = read_vec(&self.backend, &self.rows(&self.decoder, None, ids)?, count)?;
-        Ok((encoder, decoder))
+        let read = |matrix, width| -> Result<Vec<f32>> {
+            let rows = self.rows(matrix, width, None, ids)?;
+            Ok(read_vec(&self.backend, &rows, ids.len() * width)?)
+        };
+        Ok((
+            read(&self.encoder, self.width())?,
+            read(&self.decoder, self.output_width())?,
+        ))
     }
 
-    fn rows(&self, matrix: &B::Matrix, scale: Option<&[f32]>, ids: &[u32]) -> Result<B::Buffer> {
+    fn rows(
+        &self,
+        matrix: &B::Matrix,
+        width: usize,
+        scale: Option<&[f32]>,
+        ids: &[u32],
+    ) -> Result<B::Buffer> {
         for id in ids {
             self.description.check_feature(*id)?;
         }
-        let width = self.width();
         let mut rows = self.backend.zeros(ids.len() * width);
         self.backend.matrix_rows(matrix, ids, &mut rows)?;
         if let Some(scale) = scale {
@@ -222,9 +278,35 @@ impl<B: Backend> Dictionary<B> {
     /// [`KernelError::Shape`] if x is too short; [`KernelError::Parameter`] if a value of x isn't finite (a threshold
     /// would turn it into an innocent zero), or if the input normalisation divides by the length of a row of zeros.
     pub fn encode(&self, x: &B::Buffer, n: usize) -> Result<Encoded<B>, KernelError> {
-        let (normalised, statistics) = self.normalise(x, n)?;
+        let (normalised, mut statistics) = self.normalise(x, n)?;
         let features = self.encode_normalised(normalised.as_ref().unwrap_or(x), n)?;
+        self.add_skip(x, n, &mut statistics)?;
         Ok(Encoded { features, statistics })
+    }
+
+    /// What decoding features of rows x [n, width] needs to know of these rows: what [`Dictionary::encode`] gives beside
+    /// the features.
+    ///
+    /// # Errors
+    /// As [`Dictionary::encode`].
+    pub fn statistics(&self, x: &B::Buffer, n: usize) -> Result<RowStatistics<B>, KernelError> {
+        let (_, mut statistics) = self.normalise(x, n)?;
+        self.add_skip(x, n, &mut statistics)?;
+        Ok(statistics)
+    }
+
+    fn add_skip(
+        &self,
+        x: &B::Buffer,
+        n: usize,
+        statistics: &mut RowStatistics<B>,
+    ) -> Result<(), KernelError> {
+        if let Some(skip) = &self.skip {
+            let mut output = self.backend.zeros(n * self.output_width());
+            self.backend.linear(x, n, skip, None, &mut output)?;
+            statistics.set_skip(output);
+        }
+        Ok(())
     }
 
     /// Checks rows x [n, width] and normalises them; no rows come back where they stay as they are.
@@ -263,17 +345,31 @@ impl<B: Backend> Dictionary<B> {
             }
         }
         match (&self.description.rule, &self.threshold) {
-            (ActivationRule::TopK { k }, _) => self.backend.keep_top_k(&mut z, n, features, *k)?,
+            (ActivationRule::TopK { k, .. }, _) => {
+                if let Some((scale, _)) = &self.selection {
+                    self.backend.multiply_rows(&mut z, n, features, scale)?;
+                }
+                self.backend.keep_top_k(&mut z, n, features, *k)?;
+                if let Some((_, inverse)) = &self.selection {
+                    self.backend.multiply_rows(&mut z, n, features, inverse)?;
+                }
+            }
+            // A row of features is one row per group.
+            (ActivationRule::GroupMax { groups }, _) => {
+                self.backend
+                    .keep_top_k(&mut z, n * groups, features / groups, 1)?;
+            }
             (_, Some(threshold)) => self.backend.threshold(&mut z, n, features, &threshold.device)?,
             (_, None) => {}
         }
         Ok(z)
     }
 
-    /// Output [n, width] of feature values [n, features] in the space of rows with these statistics.
+    /// Output [n, output_width] of feature values [n, features] in the space of rows with these statistics.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] if the values are too short.
+    /// [`KernelError::Shape`] if the values are too short; [`KernelError::Parameter`] if the dictionary has a skip
+    /// connection and the statistics are not of its own encoding.
     pub fn decode(
         &self,
         features: &B::Buffer,
@@ -281,13 +377,33 @@ impl<B: Backend> Dictionary<B> {
         statistics: &RowStatistics<B>,
     ) -> Result<B::Buffer, KernelError> {
         let mut output = self.decode_normalised(features, n)?;
-        statistics.undo(&self.backend, &mut output, n, self.width())?;
+        self.undo(statistics, &mut output, n)?;
         Ok(output)
     }
 
-    /// Output [n, width] before the input normalisation is undone.
+    /// From the decoder's space to that of rows with these statistics, in place on output [n, output_width].
+    pub(crate) fn undo(
+        &self,
+        statistics: &RowStatistics<B>,
+        output: &mut B::Buffer,
+        n: usize,
+    ) -> Result<(), KernelError> {
+        if self.has_skip() != statistics.has_skip() {
+            return Err(KernelError::Parameter {
+                op: "decode",
+                what: format!(
+                    "the statistics are not of this dictionary's encoding ({}): its skip connection needs those that \
+                     encode or statistics give",
+                    self.description.site
+                ),
+            });
+        }
+        statistics.undo(&self.backend, output, n, self.output_width())
+    }
+
+    /// Output [n, output_width] before the input normalisation is undone.
     pub(crate) fn decode_normalised(&self, features: &B::Buffer, n: usize) -> Result<B::Buffer, KernelError> {
-        let width = self.width();
+        let width = self.output_width();
         let mut output = self.backend.zeros(n * width);
         self.backend
             .set_rows(&mut output, width, &all_rows(n), &self.decoder_bias.device, 1)?;
@@ -307,7 +423,7 @@ impl<B: Backend> Dictionary<B> {
         Ok(output)
     }
 
-    /// decode(encode(x)), [n, width].
+    /// decode(encode(x)), [n, output_width].
     ///
     /// # Errors
     /// As [`Dictionary::encode`].
@@ -356,8 +472,21 @@ impl<B: Backend> Dictionary<B> {
         Ok(d_y)
     }
 
+    /// Gradient with respect to x [n, width] through the skip connection, from that with respect to the output
+    /// [n, output_width]; `None` without one.
+    pub(crate) fn skip_backward(
+        &self,
+        d_output: &B::Buffer,
+        n: usize,
+    ) -> Result<Option<B::Buffer>, KernelError> {
+        let Some(skip) = &self.skip else { return Ok(None) };
+        let mut d_x = self.backend.zeros(n * self.width());
+        self.backend.linear_backward(d_output, n, skip, false, &mut d_x)?;
+        Ok(Some(d_x))
+    }
+
     /// Gradient with respect to feature values [n, features], from that with respect to the output before the input
-    /// normalisation is undone, [n, width]: the product of every decoder row with every row.
+    /// normalisation is undone, [n, output_width]: the product of every decoder row with every row.
     ///
     /// # Errors
     /// [`KernelError::Shape`] if the rows are too short.

@@ -36,6 +36,6 @@ pub use normalisation::RowStatistics;
 pub use parts::{DictionaryParts, StoredMatrix};
 pub use set::{DictionarySet, Member};
 pub use sparse::{SparseFeatures, SparseSelection};
-pub use stored_dictionary::{DictionarySummary, StoredDictionary};
+pub use stored_dictionary::{DictionarySummary, StoredDictionary, StoredFrequency};
 pub use subset::FeatureSubset;
 pub use writing::Precision;

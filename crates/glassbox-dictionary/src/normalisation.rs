@@ -13,9 +13,14 @@ use crate::description::InputNormalisation;
 /// What SAELens adds to the standard deviation before it divides.
 const LAYER_NORM_EPS: f32 = 1e-5;
 
-/// What undoes the normalisation of some rows.
+/// What brings a decoder's output back to the space of some rows: it undoes their normalisation and adds what a skip
+/// connection makes of them.
 #[derive(Debug)]
-pub struct RowStatistics<B: Backend>(Option<Statistics<B>>);
+pub struct RowStatistics<B: Backend> {
+    normalisation: Option<Statistics<B>>,
+    /// [n, output_width].
+    skip: Option<B::Buffer>,
+}
 
 #[derive(Debug)]
 struct Statistics<B: Backend> {
@@ -82,7 +87,7 @@ pub(crate) fn normalise<B: Backend>(
     width: usize,
 ) -> Result<(Option<B::Buffer>, RowStatistics<B>), KernelError> {
     let kind = match normalisation {
-        InputNormalisation::None => return Ok((None, RowStatistics(None))),
+        InputNormalisation::None => return Ok((None, RowStatistics::identity())),
         InputNormalisation::LayerNorm => NormKind::Layer,
         InputNormalisation::ConstantNormRescale => NormKind::Rms,
     };
@@ -122,18 +127,36 @@ pub(crate) fn normalise<B: Backend>(
         factor_per_spread,
         mean,
     };
-    Ok((Some(y), RowStatistics(Some(statistics))))
+    let statistics = RowStatistics {
+        normalisation: Some(statistics),
+        skip: None,
+    };
+    Ok((Some(y), statistics))
 }
 
 impl<B: Backend> RowStatistics<B> {
     /// Of rows that weren't normalised.
     pub fn identity() -> Self {
-        Self(None)
+        Self {
+            normalisation: None,
+            skip: None,
+        }
+    }
+
+    /// Rows [n, output_width] that are added to the output as they are.
+    pub(crate) fn set_skip(&mut self, skip: B::Buffer) {
+        self.skip = Some(skip);
+    }
+
+    pub(crate) fn has_skip(&self) -> bool {
+        self.skip.is_some()
     }
 
     /// Length in raw space of a unit length in the dictionary's space, for row i.
     pub(crate) fn factor(&self, i: usize) -> f32 {
-        self.0.as_ref().map_or(1.0, |statistics| statistics.factor[i])
+        self.normalisation
+            .as_ref()
+            .map_or(1.0, |statistics| statistics.factor[i])
     }
 
     /// r · factor, in place on r [n, width].
@@ -144,14 +167,16 @@ impl<B: Backend> RowStatistics<B> {
         n: usize,
         width: usize,
     ) -> Result<(), KernelError> {
-        let Some(statistics) = &self.0 else { return Ok(()) };
+        let Some(statistics) = &self.normalisation else {
+            return Ok(());
+        };
         let factor = backend.upload(&statistics.factor);
         let ones = backend.upload(&vec![1.0; width]);
         let factors = outer(backend, &factor, n, &ones, width)?;
         backend.multiply_rows(r, 1, n * width, &factors)
     }
 
-    /// r · factor + mean, in place on r [n, width].
+    /// r · factor + mean, and what a skip connection adds, in place on r [n, width].
     pub(crate) fn undo(
         &self,
         backend: &B,
@@ -160,17 +185,24 @@ impl<B: Backend> RowStatistics<B> {
         width: usize,
     ) -> Result<(), KernelError> {
         self.stretch(backend, r, n, width)?;
-        if let Some(mean) = self.0.as_ref().and_then(|statistics| statistics.mean.as_ref()) {
+        let mean = self
+            .normalisation
+            .as_ref()
+            .and_then(|statistics| statistics.mean.as_ref());
+        if let Some(mean) = mean {
             let ones = backend.upload(&vec![1.0; width]);
             let means = outer(backend, mean, n, &ones, width)?;
             backend.add(&means, n * width, r)?;
         }
+        if let Some(skip) = &self.skip {
+            backend.add(skip, n * width, r)?;
+        }
         Ok(())
     }
 
-    /// Whether anything has to be undone.
-    pub(crate) fn is_identity(&self) -> bool {
-        self.0.is_none()
+    /// Whether rows keep their scale.
+    pub(crate) fn keeps_scale(&self) -> bool {
+        self.normalisation.is_none()
     }
 
     /// The gradient with respect to x [n, width], from those with respect to the normalised rows (`d_y` [n, width]),
@@ -188,7 +220,9 @@ impl<B: Backend> RowStatistics<B> {
         d_factor: &[f32],
         d_result: Option<&B::Buffer>,
     ) -> Result<B::Buffer, KernelError> {
-        let Some(statistics) = &self.0 else { return Ok(d_y) };
+        let Some(statistics) = &self.normalisation else {
+            return Ok(d_y);
+        };
         let spreads = read_vec(backend, &statistics.spread, n)?;
         if let Some(row) = spreads.iter().position(|s| *s == 0.0) {
             return Err(KernelError::Parameter {

@@ -9,19 +9,20 @@ use crate::description::{ActivationRule, DictionaryDescription, InputNormalisati
 use crate::error::{DictionaryError, Result};
 use crate::stored_dictionary::Folding;
 
-/// A matrix [features, width] as it is stored.
+/// A matrix [rows, columns] as it is stored.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredMatrix<'a> {
     /// Its elements, row after row.
     pub values: StoredValues<'a>,
-    /// Whether the rows stored are those of the transpose [width, features].
+    /// Whether the rows stored are those of the transpose [columns, rows].
     pub transposed: bool,
 }
 
 /// Everything a dictionary is made of.
 ///
 /// With x the (normalised) input: z = ((x − b_dec, where subtracted) · encoderᵀ) ⊙ encoder_scale + encoder_bias,
-/// f = rule(z), and the output is (f ⊙ decoder_scale) · decoder + decoder_bias. The scales keep constant factors (of
+/// f = rule(z), and the output is (f ⊙ decoder_scale) · decoder + decoder_bias + x_raw · skipᵀ, x_raw being the input
+/// before its normalisation. The scales keep constant factors (of
 /// the data, of decoder rows) out of the matrices, which therefore stay in the precision that they are stored in.
 #[derive(Clone, Debug)]
 pub struct DictionaryParts<'a> {
@@ -29,11 +30,13 @@ pub struct DictionaryParts<'a> {
     pub description: DictionaryDescription,
     /// [features, width].
     pub encoder: StoredMatrix<'a>,
-    /// [features, width]: one row per feature.
+    /// [features, output_width]: one row per feature.
     pub decoder: StoredMatrix<'a>,
+    /// [output_width, width]: what a skip transcoder adds to its output, whatever the features are; `None` is zero.
+    pub skip: Option<StoredMatrix<'a>>,
     /// [features].
     pub encoder_bias: Vec<f32>,
-    /// [width].
+    /// [output_width].
     pub decoder_bias: Vec<f32>,
     /// [features]; `None` is one everywhere.
     pub encoder_scale: Option<Vec<f32>>,
@@ -156,15 +159,19 @@ impl StoredMatrix<'_> {
 impl DictionaryParts<'_> {
     /// Bytes of all weights in the precision they are stored in.
     pub(crate) fn bytes(&self) -> u64 {
-        let matrices = bytes_of(&self.encoder.values).len() + bytes_of(&self.decoder.values).len();
+        let matrices: usize = [Some(&self.encoder), Some(&self.decoder), self.skip.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|matrix| bytes_of(&matrix.values).len())
+            .sum();
         let scales = [&self.encoder_scale, &self.decoder_scale];
         let vectors = 2 * self.encoder_bias.len()
             + self.decoder_bias.len()
             + scales.into_iter().flatten().map(Vec::len).sum::<usize>()
-            + if self.description.rule.is_thresholded() {
-                self.encoder_bias.len()
-            } else {
-                0
+            + match &self.description.rule {
+                ActivationRule::Relu | ActivationRule::JumpRelu { .. } => self.encoder_bias.len(),
+                ActivationRule::TopK { selection_scale, .. } => selection_scale.as_ref().map_or(0, Vec::len),
+                ActivationRule::GroupMax { .. } => 0,
             };
         (matrices + 4 * vectors) as u64
     }
@@ -195,7 +202,7 @@ impl DictionaryParts<'_> {
     /// Measures features by the length of what they add to the output: z ⊙ ‖decoder row‖, decoder rows divided by it.
     /// A feature whose decoder row is zero adds nothing and becomes inactive.
     fn fold_decoder_lengths(&mut self) {
-        let (features, width) = (self.description.features, self.description.width);
+        let (features, width) = (self.description.features, self.description.output_width);
         let lengths = self.decoder.row_lengths(features, width);
         let encoder_scale = self.encoder_scale.get_or_insert_with(|| vec![1.0; features]);
         let decoder_scale = self.decoder_scale.get_or_insert_with(|| vec![1.0; features]);
@@ -216,17 +223,33 @@ impl DictionaryParts<'_> {
     /// # Errors
     /// [`DictionaryError::Parts`], naming the place.
     pub(crate) fn check_matrices(&self) -> Result<()> {
-        let (features, width) = (self.description.features, self.description.width);
-        for (name, matrix) in [("encoder", &self.encoder), ("decoder", &self.decoder)] {
-            if let Some((row, column, value)) = matrix.first_non_finite(features, width) {
+        for (name, matrix, [rows, columns]) in self.matrices() {
+            if let Some((row, column, value)) = matrix.first_non_finite(rows, columns) {
                 return Err(DictionaryError::Parts {
                     what: format!(
-                        "{name} holds {value} for feature {row}, column {column}; expected finite values"
+                        "{name} holds {value} in row {row}, column {column}; expected finite values"
                     ),
                 });
             }
         }
         Ok(())
+    }
+
+    /// Every matrix with its name and shape.
+    fn matrices(&self) -> impl Iterator<Item = (&'static str, &StoredMatrix<'_>, [usize; 2])> {
+        let description = &self.description;
+        let (features, width, output_width) =
+            (description.features, description.width, description.output_width);
+        [
+            ("encoder", &self.encoder, [features, width]),
+            ("decoder", &self.decoder, [features, output_width]),
+        ]
+        .into_iter()
+        .chain(
+            self.skip
+                .as_ref()
+                .map(|skip| ("skip", skip, [output_width, width])),
+        )
     }
 
     /// Checks that the parts fit each other and that the vectors hold finite numbers.
@@ -235,11 +258,22 @@ impl DictionaryParts<'_> {
     /// [`DictionaryError::Parts`], naming the part.
     pub(crate) fn check(&self) -> Result<()> {
         let description = &self.description;
-        let (features, width) = (description.features, description.width);
+        let (features, width, output_width) =
+            (description.features, description.width, description.output_width);
         let wrong = |what: String| Err(DictionaryError::Parts { what });
-        if features == 0 || width == 0 || u32::try_from(features).is_err() {
+        if features == 0 || width == 0 || output_width == 0 || u32::try_from(features).is_err() {
             return wrong(format!(
                 "{features} features of width {width}, expected at least one of each and at most 2^32"
+            ));
+        }
+        if output_width != width && (!description.is_transcoder() || description.subtract_decoder_bias) {
+            let why = if description.is_transcoder() {
+                "the decoder bias cannot be subtracted from the input"
+            } else {
+                "input and output are one site"
+            };
+            return wrong(format!(
+                "width {width} and output width {output_width} differ, but {why}"
             ));
         }
         if description.input_normalisation == InputNormalisation::LayerNorm && width == 1 {
@@ -251,28 +285,42 @@ impl DictionaryParts<'_> {
                 description.input_normalisation
             ));
         }
-        let expected = features.checked_mul(width);
-        for (name, matrix) in [("encoder", &self.encoder), ("decoder", &self.decoder)] {
+        for (name, matrix, [rows, columns]) in self.matrices() {
             let bytes = bytes_of(&matrix.values).len();
-            if Some(bytes) != expected.and_then(|count| count.checked_mul(value_size(&matrix.values))) {
+            let expected = rows
+                .checked_mul(columns)
+                .and_then(|count| count.checked_mul(value_size(&matrix.values)));
+            if Some(bytes) != expected {
                 return wrong(format!(
-                    "{name} holds {bytes} bytes, which is not [{features}, {width}]"
+                    "{name} holds {bytes} bytes, which is not [{rows}, {columns}]"
                 ));
             }
         }
-        let threshold = match &description.rule {
-            ActivationRule::JumpRelu { threshold } => Some(threshold),
-            ActivationRule::TopK { k } if *k == 0 || *k > features => {
-                return wrong(format!("k is {k}, expected 1 to {features}"));
+        let (mut threshold, mut scale) = (None, None);
+        match &description.rule {
+            ActivationRule::Relu => {}
+            ActivationRule::JumpRelu { threshold: values } => threshold = Some(values),
+            ActivationRule::TopK { k, selection_scale } => {
+                if *k == 0 || *k > features {
+                    return wrong(format!("k is {k}, expected 1 to {features}"));
+                }
+                scale = selection_scale.as_ref();
             }
-            _ => None,
-        };
+            ActivationRule::GroupMax { groups } => {
+                if *groups == 0 || !features.is_multiple_of(*groups) {
+                    return wrong(format!(
+                        "{groups} groups, expected a divisor of {features} features"
+                    ));
+                }
+            }
+        }
         let vectors = [
             ("encoder_bias", Some(&self.encoder_bias), features),
-            ("decoder_bias", Some(&self.decoder_bias), width),
+            ("decoder_bias", Some(&self.decoder_bias), output_width),
             ("encoder_scale", self.encoder_scale.as_ref(), features),
             ("decoder_scale", self.decoder_scale.as_ref(), features),
             ("threshold", threshold, features),
+            ("selection_scale", scale, features),
         ];
         for (name, vector, length) in vectors {
             let Some(vector) = vector else { continue };
@@ -283,10 +331,12 @@ impl DictionaryParts<'_> {
                 return wrong(format!("{name}[{i}] is {}, expected a finite value", vector[i]));
             }
         }
-        if let Some((i, value)) =
-            threshold.and_then(|t| t.iter().enumerate().find(|(_, value)| **value < 0.0))
-        {
-            return wrong(format!("threshold[{i}] is {value}, expected at least 0"));
+        for (name, vector) in [("threshold", threshold), ("selection_scale", scale)] {
+            if let Some((i, value)) =
+                vector.and_then(|values| values.iter().enumerate().find(|(_, value)| **value < 0.0))
+            {
+                return wrong(format!("{name}[{i}] is {value}, expected at least 0"));
+            }
         }
         Ok(())
     }

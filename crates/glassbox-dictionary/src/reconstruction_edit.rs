@@ -82,7 +82,7 @@ impl<B: Backend> RowEdit<B> for ReconstructionEdit<B> {
             backend.gather_rows(gradient, width, rows, &mut g)?;
             let encoded = self.dictionary.encode(&before, n)?;
 
-            let d_factor = if encoded.statistics.is_identity() {
+            let d_factor = if encoded.statistics.keeps_scale() {
                 vec![0.0; n]
             } else {
                 // The output is r · factor + mean, so the factor's gradient is r · g.
@@ -105,9 +105,13 @@ impl<B: Backend> RowEdit<B> for ReconstructionEdit<B> {
             let d_y = self
                 .dictionary
                 .encode_normalised_backward(&encoded.features, n, &d_features)?;
-            let d_x = encoded
-                .statistics
-                .backward(backend, &before, n, width, d_y, &d_factor, Some(&g))?;
+            let mut d_x =
+                encoded
+                    .statistics
+                    .backward(backend, &before, n, width, d_y, &d_factor, Some(&g))?;
+            if let Some(through_skip) = self.dictionary.skip_backward(&g, n)? {
+                backend.add(&through_skip, n * width, &mut d_x)?;
+            }
             backend.set_rows(gradient, width, rows, &d_x, n)?;
         }
         Ok(())

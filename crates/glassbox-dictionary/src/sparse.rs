@@ -117,14 +117,15 @@ impl<B: Backend> Dictionary<B> {
         Ok(sparse)
     }
 
-    /// Output [n, width] of sparse feature values in the space of rows with these statistics: the sum over each
+    /// Output [n, output_width] of sparse feature values in the space of rows with these statistics: the sum over each
     /// row's entries only.
     ///
     /// # Errors
-    /// [`crate::DictionaryError::FeatureOutOfRange`] if an entry names a feature that the dictionary doesn't have.
+    /// [`crate::DictionaryError::FeatureOutOfRange`] if an entry names a feature that the dictionary doesn't have, and as
+    /// [`Dictionary::decode`].
     pub fn decode_sparse(&self, sparse: &SparseFeatures, statistics: &RowStatistics<B>) -> Result<B::Buffer> {
         let backend = self.backend();
-        let (width, n) = (self.width(), sparse.rows());
+        let (width, n) = (self.output_width(), sparse.rows());
         let mut output = backend.zeros(n * width);
         for first in (0..n).step_by(DECODED_TOGETHER) {
             let rows = first..n.min(first + DECODED_TOGETHER);
@@ -155,7 +156,7 @@ impl<B: Backend> Dictionary<B> {
             let numbers: Vec<u32> = rows.map(|row| row as u32).collect();
             backend.scatter_rows(&part, width, &numbers, &mut output)?;
         }
-        statistics.undo(backend, &mut output, n, width)?;
+        self.undo(statistics, &mut output, n)?;
         Ok(output)
     }
 }

@@ -88,36 +88,59 @@ impl View for OwnedTensor {
     }
 }
 
-/// Encoder and decoder [features, width] in some precision, without the dictionary's scales.
+/// Encoder [features, width], decoder [features, output_width] and, where there is one, the skip connection
+/// [output_width, width] in some precision, without the dictionary's scales.
 ///
 /// # Errors
 /// [`DictionaryError::Parts`] if a value is too large for the precision.
 pub(crate) fn matrices<B: Backend>(
     dictionary: &Dictionary<B>,
     precision: Precision,
-) -> Result<[OwnedTensor; 2]> {
-    let (features, width) = (dictionary.features(), dictionary.width());
-    let mut bytes = [Vec::new(), Vec::new()];
+) -> Result<Vec<(&'static str, OwnedTensor)>> {
+    let features = dictionary.features();
+    let push = |values: &[f32], bytes: &mut Vec<u8>| {
+        if precision == Precision::F16
+            && let Some(value) = values.iter().find(|value| f16::from_f32(**value).is_infinite())
+        {
+            return Err(DictionaryError::Parts {
+                what: format!("weight {value} is too large for f16; write f32 or bf16"),
+            });
+        }
+        precision.push(values, bytes);
+        Ok(())
+    };
+    let (mut encoder, mut decoder) = (Vec::new(), Vec::new());
     let ids: Vec<u32> = (0..features as u32).collect();
     // Rows are read back some at a time: only the result is as large as the dictionary.
     for ids in ids.chunks(1024) {
-        let (encoder, decoder) = dictionary.stored_rows(ids)?;
-        for (values, bytes) in [encoder, decoder].iter().zip(&mut bytes) {
-            if precision == Precision::F16
-                && let Some(value) = values.iter().find(|value| f16::from_f32(**value).is_infinite())
-            {
-                return Err(DictionaryError::Parts {
-                    what: format!("weight {value} is too large for f16; write f32 or bf16"),
-                });
-            }
-            precision.push(values, bytes);
-        }
+        let (encoder_rows, decoder_rows) = dictionary.stored_rows(ids)?;
+        push(&encoder_rows, &mut encoder)?;
+        push(&decoder_rows, &mut decoder)?;
     }
-    Ok(bytes.map(|bytes| OwnedTensor {
-        dtype: precision.dtype(),
-        shape: vec![features, width],
-        bytes,
-    }))
+    let (width, output_width) = (dictionary.width(), dictionary.output_width());
+    let mut matrices = vec![
+        ("encoder", [features, width], encoder),
+        ("decoder", [features, output_width], decoder),
+    ];
+    if let Some(values) = dictionary.skip_values()? {
+        let mut bytes = Vec::new();
+        push(&values, &mut bytes)?;
+        matrices.push(("skip", [output_width, width], bytes));
+    }
+    Ok(matrices
+        .into_iter()
+        .map(|(name, shape, bytes)| {
+            let dtype = precision.dtype();
+            (
+                name,
+                OwnedTensor {
+                    dtype,
+                    shape: shape.to_vec(),
+                    bytes,
+                },
+            )
+        })
+        .collect())
 }
 
 /// A name in the folder of `path` that marks an unfinished file.

@@ -416,7 +416,7 @@ fn own_configurations_are_checked() {
         Copy::own().set("format", json!("other")),
         &["format", "glassbox-dictionary"],
     );
-    refused(Copy::own().set("version", json!(2)), &["version", "2", "update"]);
+    refused(Copy::own().set("version", json!(3)), &["version", "3", "update"]);
     refused(
         Copy::own().set("input_normalisation", json!("rms")),
         &["input_normalisation", "layer_norm"],

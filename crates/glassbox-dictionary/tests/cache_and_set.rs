@@ -189,9 +189,9 @@ fn a_dictionary_for_another_model_is_refused() {
     // Widths of sites with heads count all heads: 2 query heads of width 4.
     dictionary.site = Site::Mixed(1);
     dictionary.output_site = Site::Mixed(1);
-    dictionary.width = 8;
+    (dictionary.width, dictionary.output_width) = (8, 8);
     dictionary.check_model(&model(24, 2), None).unwrap();
-    dictionary.width = 4;
+    (dictionary.width, dictionary.output_width) = (4, 4);
     let error = dictionary
         .check_model(&model(24, 2), None)
         .unwrap_err()

@@ -484,7 +484,7 @@ fn parts_that_do_not_fit_are_refused() {
     };
     refused(
         &|plain| plain.encoder[5] = f32::NAN,
-        "encoder holds NaN for feature 1, column 1",
+        "encoder holds NaN in row 1, column 1",
     );
     refused(
         &|plain| plain.decoder[0] = f32::INFINITY,
@@ -497,10 +497,10 @@ fn parts_that_do_not_fit_are_refused() {
     refused(&|plain| plain.decoder_bias[1] = f32::NAN, "decoder_bias[1]");
     refused(&|plain| plain.width = 5, "not [8, 5]");
     refused(
-        &|plain| plain.rule = ActivationRule::TopK { k: 9 },
+        &|plain| plain.rule = ActivationRule::top_k(9),
         "k is 9, expected 1 to 8",
     );
-    refused(&|plain| plain.rule = ActivationRule::TopK { k: 0 }, "k is 0");
+    refused(&|plain| plain.rule = ActivationRule::top_k(0), "k is 0");
     refused(
         &|plain| {
             plain.rule = ActivationRule::JumpRelu {

@@ -1,12 +1,13 @@
-//! This program's own format, version 1: `dictionary.json` and `dictionary.safetensors`.
+//! This program's own format, version 2: `dictionary.json` and `dictionary.safetensors`.
 //!
 //! ```json
 //! {
 //!   "format": "glassbox-dictionary",
-//!   "version": 1,
+//!   "version": 2,
 //!   "site": "blocks.2.hook_resid_post",
 //!   "output_site": "blocks.2.hook_resid_post",
 //!   "width": 64,
+//!   "output_width": 64,
 //!   "features": 1024,
 //!   "activation": { "rule": "jump_relu" },
 //!   "subtract_decoder_bias": true,
@@ -17,10 +18,11 @@
 //! }
 //! ```
 //!
-//! `rule` is relu, top_k (with `k`) or jump_relu; `output_site`, `model` and `notes` may be missing. Tensors, in f32,
-//! bf16 or f16: `encoder` and `decoder` [features, width], `encoder_bias` [features], `decoder_bias` [width], `threshold`
-//! [features] for jump_relu, and where they differ from one `encoder_scale`, `decoder_scale` [features].
-//! [`crate::DictionaryParts`] says what they mean. The configuration is written last and holds the weights' checksum:
+//! `rule` is relu, top_k (with `k`), jump_relu or group_max (with `groups`); `output_site`, `output_width`, `model` and
+//! `notes` may be missing. Tensors, in f32, bf16 or f16: `encoder` [features, width], `decoder` [features, output_width],
+//! `encoder_bias` [features], `decoder_bias` [output_width], `threshold` [features] for jump_relu, and where there are such
+//! `skip` [output_width, width], `selection_scale` [features] for top_k, `encoder_scale`, `decoder_scale` [features].
+//! Version 1 had no `output_width`, group_max, `skip` and `selection_scale`. [`crate::DictionaryParts`] says what they mean. The configuration is written last and holds the weights' checksum:
 //! an interrupted write is never read as a dictionary.
 
 use std::path::Path;
@@ -29,20 +31,21 @@ use glassbox_kernels::Backend;
 use serde_json::{Value, json};
 
 use crate::config_file::{ConfigFile, read_bytes};
-use crate::description::{
-    ActivationRule, DictionaryDescription, InputNormalisation, ModelReference, Provenance,
-};
+use crate::description::{ActivationRule, DictionaryDescription, InputNormalisation, ModelReference};
 use crate::dictionary::Dictionary;
 use crate::error::Result;
 use crate::formats::DictionaryFormat;
-use crate::stored_dictionary::{Folding, MatrixPlace, StoredDictionary};
+use crate::stored_dictionary::{MatrixPlace, StoredDictionary};
 use crate::weights_file::WeightsFile;
 use crate::writing::{OwnedTensor, Precision, make_folder, matrices, write_json, write_tensors};
 
 const CONFIG: &str = "dictionary.json";
 const WEIGHTS: &str = "dictionary.safetensors";
 const NAME: &str = "glassbox-dictionary";
-const VERSION: usize = 1;
+/// Earlier versions are read too.
+const VERSION: usize = 2;
+
+const RULES: &str = "relu, top_k, jump_relu or group_max";
 
 pub(super) struct Glassbox;
 
@@ -66,10 +69,10 @@ impl DictionaryFormat for Glassbox {
         if config.text("format", NAME)? != NAME {
             return Err(config.bad("format", NAME));
         }
-        if config.count("version")? != VERSION {
+        if config.count("version")? > VERSION {
             return Err(config.unsupported(
                 "version",
-                format!("version {VERSION}; update glassbox to read a later one"),
+                format!("versions 1 to {VERSION}; update glassbox to read a later one"),
             ));
         }
         let site = config.site("site")?;
@@ -79,6 +82,7 @@ impl DictionaryFormat for Glassbox {
             site
         };
         let (width, features) = (config.count("width")?, config.count("features")?);
+        let output_width = config.optional_count("output_width")?.unwrap_or(width);
         let subtract_decoder_bias = config.flag("subtract_decoder_bias")?;
         let normalisations = "none, layer_norm, constant_norm_rescale";
         let input_normalisation = match config.text("input_normalisation", normalisations)?.as_str() {
@@ -88,11 +92,11 @@ impl DictionaryFormat for Glassbox {
             _ => return Err(config.bad("input_normalisation", normalisations)),
         };
         let activation = config.object("activation")?;
-        let rule_name = activation.text("rule", "relu, top_k or jump_relu")?;
-        let k = if rule_name == "top_k" {
-            Some(activation.count("k")?)
-        } else {
-            None
+        let rule_name = activation.text("rule", RULES)?;
+        let limit = match rule_name.as_str() {
+            "top_k" => Some(("k", activation.count("k")?)),
+            "group_max" => Some(("groups", activation.count("groups")?)),
+            _ => None,
         };
         activation.finish(&[])?;
         let model = model(&config)?;
@@ -114,59 +118,67 @@ impl DictionaryFormat for Glassbox {
             "decoder_bias",
             "encoder_scale",
             "decoder_scale",
+            "skip",
         ];
-        let rule = match (rule_name.as_str(), k) {
+        let rule = match (rule_name.as_str(), limit) {
             ("relu", _) => ActivationRule::Relu,
-            ("top_k", Some(k)) if k <= features => ActivationRule::TopK { k },
-            ("top_k", _) => return Err(activation.bad("k", format!("a whole number from 1 to {features}"))),
+            ("top_k", Some((_, k))) if k <= features => {
+                names.push("selection_scale");
+                let selection_scale = match weights.has("selection_scale") {
+                    true => Some(weights.thresholds("selection_scale", features, "[features]")?),
+                    false => None,
+                };
+                ActivationRule::TopK { k, selection_scale }
+            }
+            ("group_max", Some((_, groups))) if features.is_multiple_of(groups) => {
+                ActivationRule::GroupMax { groups }
+            }
+            (_, Some((key, _))) => {
+                let expected = match key {
+                    "k" => format!("a whole number from 1 to {features}"),
+                    _ => format!("a divisor of {features}"),
+                };
+                return Err(activation.bad(key, expected));
+            }
             ("jump_relu", _) => {
                 names.push("threshold");
                 ActivationRule::JumpRelu {
                     threshold: weights.thresholds("threshold", features, "[features]")?,
                 }
             }
-            _ => return Err(activation.bad("rule", "relu, top_k or jump_relu")),
+            _ => return Err(activation.bad("rule", RULES)),
         };
         weights.check_names(&names)?;
         weights.find("encoder", &[features, width], "[features, width]")?;
-        weights.find("decoder", &[features, width], "[features, width]")?;
+        weights.find("decoder", &[features, output_width], "[features, output_width]")?;
+        let has_skip = weights.has("skip");
+        if has_skip {
+            weights.find("skip", &[output_width, width], "[output_width, width]")?;
+        }
         let scale = |tensor| match weights.has(tensor) {
             true => weights.vector(tensor, features, "[features]").map(Some),
             false => Ok(None),
         };
+        let description = DictionaryDescription {
+            output_site,
+            output_width,
+            subtract_decoder_bias,
+            input_normalisation,
+            model,
+            ..DictionaryDescription::plain(site, width, features, rule, self.name(), folder)
+        };
+        let encoder_bias = weights.vector("encoder_bias", features, "[features]")?;
+        let decoder_bias = weights.vector("decoder_bias", output_width, "[output_width]")?;
+        let (encoder_scale, decoder_scale) = (scale("encoder_scale")?, scale("decoder_scale")?);
+        let places = [MatrixPlace::rows("encoder"), MatrixPlace::rows("decoder")];
         Ok(StoredDictionary {
-            encoder_bias: weights.vector("encoder_bias", features, "[features]")?,
-            decoder_bias: weights.vector("decoder_bias", width, "[width]")?,
-            encoder_scale: scale("encoder_scale")?,
-            decoder_scale: scale("decoder_scale")?,
-            description: DictionaryDescription {
-                site,
-                output_site,
-                width,
-                features,
-                rule,
-                subtract_decoder_bias,
-                input_normalisation,
-                model,
-                provenance: Provenance {
-                    format: self.name().to_owned(),
-                    path: Some(folder.to_path_buf()),
-                    checksums: Vec::new(),
-                },
-            },
-            weights,
-            encoder: MatrixPlace {
-                tensor: "encoder",
-                transposed: false,
-            },
-            decoder: MatrixPlace {
-                tensor: "decoder",
-                transposed: false,
-            },
-            folding: Folding::NONE,
-            config: (config_path, blake3::hash(&config_bytes).to_hex().to_string()),
+            encoder_scale,
+            decoder_scale,
+            skip: has_skip.then(|| MatrixPlace::rows("skip")),
             expected_checksum,
             notes,
+            ..StoredDictionary::new(description, weights, places, encoder_bias, decoder_bias)
+                .with_config(config_path, &config_bytes)
         })
     }
 }
@@ -209,16 +221,18 @@ pub fn write_glassbox<B: Backend>(
 ) -> Result<()> {
     make_folder(folder)?;
     let description = dictionary.description();
-    let [encoder, decoder] = matrices(dictionary, precision)?;
-    let mut tensors = vec![
-        ("encoder", encoder),
-        ("decoder", decoder),
-        ("encoder_bias", OwnedTensor::vector(dictionary.encoder_bias())),
-        ("decoder_bias", OwnedTensor::vector(dictionary.decoder_bias())),
-    ];
+    let mut tensors = matrices(dictionary, precision)?;
+    tensors.push(("encoder_bias", OwnedTensor::vector(dictionary.encoder_bias())));
+    tensors.push(("decoder_bias", OwnedTensor::vector(dictionary.decoder_bias())));
     let activation = match &description.rule {
         ActivationRule::Relu => json!({ "rule": "relu" }),
-        ActivationRule::TopK { k } => json!({ "rule": "top_k", "k": k }),
+        ActivationRule::TopK { k, selection_scale } => {
+            if let Some(scale) = selection_scale {
+                tensors.push(("selection_scale", OwnedTensor::vector(scale)));
+            }
+            json!({ "rule": "top_k", "k": k })
+        }
+        ActivationRule::GroupMax { groups } => json!({ "rule": "group_max", "groups": groups }),
         ActivationRule::JumpRelu { threshold } => {
             tensors.push(("threshold", OwnedTensor::vector(threshold)));
             json!({ "rule": "jump_relu" })
@@ -239,6 +253,7 @@ pub fn write_glassbox<B: Backend>(
         "site": description.site.to_string(),
         "output_site": description.output_site.to_string(),
         "width": description.width,
+        "output_width": description.output_width,
         "features": description.features,
         "activation": activation,
         "subtract_decoder_bias": description.subtract_decoder_bias,

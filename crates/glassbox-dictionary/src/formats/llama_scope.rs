@@ -11,9 +11,7 @@
 use std::path::Path;
 
 use crate::config_file::{ConfigFile, read_bytes};
-use crate::description::{
-    ActivationRule, DictionaryDescription, InputNormalisation, ModelReference, Provenance,
-};
+use crate::description::{ActivationRule, DictionaryDescription};
 use crate::error::{DictionaryError, Result};
 use crate::formats::DictionaryFormat;
 use crate::stored_dictionary::{Folding, MatrixPlace, StoredDictionary};
@@ -126,44 +124,24 @@ impl DictionaryFormat for LlamaScope {
             vec![0.0; width]
         };
 
+        let description = DictionaryDescription {
+            output_site,
+            subtract_decoder_bias,
+            ..DictionaryDescription::plain(site, width, features, rule, self.name(), folder)
+        };
+        let places = [
+            MatrixPlace::rows("encoder.weight"),
+            MatrixPlace::columns("decoder.weight"),
+        ];
         Ok(StoredDictionary {
-            description: DictionaryDescription {
-                site,
-                output_site,
-                width,
-                features,
-                rule,
-                subtract_decoder_bias,
-                input_normalisation: InputNormalisation::None,
-                model: ModelReference::default(),
-                provenance: Provenance {
-                    format: self.name().to_owned(),
-                    path: Some(folder.to_path_buf()),
-                    checksums: Vec::new(),
-                },
-            },
-            weights,
-            encoder: MatrixPlace {
-                tensor: "encoder.weight",
-                transposed: false,
-            },
-            decoder: MatrixPlace {
-                tensor: "decoder.weight",
-                transposed: true,
-            },
-            encoder_bias,
-            decoder_bias,
-            encoder_scale: None,
-            decoder_scale: None,
             folding: Folding {
                 factor_in,
                 factor_out,
                 raw_units: true,
                 decoder_lengths,
             },
-            config: (config_path, blake3::hash(&config_bytes).to_hex().to_string()),
-            expected_checksum: None,
-            notes: None,
+            ..StoredDictionary::new(description, weights, places, encoder_bias, decoder_bias)
+                .with_config(config_path, &config_bytes)
         })
     }
 }
@@ -205,7 +183,7 @@ fn rule(config: &ConfigFile, features: usize) -> Result<ActivationRule> {
         },
         "topk" => match (threshold, k) {
             (Some(threshold), _) if threshold > 0.0 => uniform(threshold),
-            (_, Some(k)) if k <= features => Ok(ActivationRule::TopK { k }),
+            (_, Some(k)) if k <= features => Ok(ActivationRule::top_k(k)),
             (_, Some(_)) => Err(config.bad("top_k", format!("a whole number from 1 to {features}"))),
             (_, None) => Err(config
                 .count("top_k")

@@ -12,9 +12,7 @@ use glassbox_model::site::Site;
 use serde_json::{Value, json};
 
 use crate::config_file::{ConfigFile, read_bytes};
-use crate::description::{
-    ActivationRule, DictionaryDescription, InputNormalisation, ModelReference, Provenance,
-};
+use crate::description::{ActivationRule, DictionaryDescription, InputNormalisation, ModelReference};
 use crate::dictionary::Dictionary;
 use crate::error::{DictionaryError, Result};
 use crate::formats::DictionaryFormat;
@@ -68,7 +66,7 @@ impl DictionaryFormat for SaeLens {
         let decoder_bias = weights.vector("b_dec", width, "[d_in]")?;
         let rule = match settings.architecture {
             Architecture::Standard => ActivationRule::Relu,
-            Architecture::TopK { k, .. } => ActivationRule::TopK { k },
+            Architecture::TopK { k, .. } => ActivationRule::top_k(k),
             // max(z, 0) where z > threshold: a threshold below zero acts as zero.
             Architecture::JumpRelu => ActivationRule::JumpRelu {
                 threshold: weights
@@ -81,38 +79,18 @@ impl DictionaryFormat for SaeLens {
         let decoder_scale = settings.scaling_factor(&config, &weights)?;
         let decoder_lengths = matches!(settings.architecture, Architecture::TopK { rescale: true, .. });
         let site = settings.site;
+        let description = DictionaryDescription {
+            subtract_decoder_bias: settings.subtract_decoder_bias,
+            input_normalisation: settings.normalisation,
+            model: ModelReference {
+                name: settings.model_name,
+                hash: None,
+                processing: settings.processing,
+            },
+            ..DictionaryDescription::plain(site, width, features, rule, self.name(), folder)
+        };
+        let places = [MatrixPlace::columns("W_enc"), MatrixPlace::rows("W_dec")];
         Ok(StoredDictionary {
-            description: DictionaryDescription {
-                site,
-                output_site: site,
-                width,
-                features,
-                rule,
-                subtract_decoder_bias: settings.subtract_decoder_bias,
-                input_normalisation: settings.normalisation,
-                model: ModelReference {
-                    name: settings.model_name,
-                    hash: None,
-                    processing: settings.processing,
-                },
-                provenance: Provenance {
-                    format: self.name().to_owned(),
-                    path: Some(folder.to_path_buf()),
-                    checksums: Vec::new(),
-                },
-            },
-            weights,
-            encoder: MatrixPlace {
-                tensor: "W_enc",
-                transposed: true,
-            },
-            decoder: MatrixPlace {
-                tensor: "W_dec",
-                transposed: false,
-            },
-            encoder_bias,
-            decoder_bias,
-            encoder_scale: None,
             decoder_scale,
             folding: Folding {
                 factor_in: settings.factor,
@@ -120,9 +98,8 @@ impl DictionaryFormat for SaeLens {
                 raw_units: false,
                 decoder_lengths,
             },
-            config: (config_path, blake3::hash(&config_bytes).to_hex().to_string()),
-            expected_checksum: None,
-            notes: None,
+            ..StoredDictionary::new(description, weights, places, encoder_bias, decoder_bias)
+                .with_config(config_path, &config_bytes)
         })
     }
 }
@@ -404,7 +381,18 @@ pub fn write_saelens<B: Backend>(dictionary: &Dictionary<B>, folder: &Path) -> R
     });
     match &description.rule {
         ActivationRule::Relu => config["architecture"] = json!("standard"),
-        ActivationRule::TopK { k } => {
+        ActivationRule::GroupMax { .. }
+        | ActivationRule::TopK {
+            selection_scale: Some(_),
+            ..
+        } => {
+            return Err(DictionaryError::Unsupported {
+                path: folder.to_path_buf(),
+                what: format!("writing activation {} in the saelens format", description.rule),
+                supported: "ReLU, TopK, JumpReLU".to_owned(),
+            });
+        }
+        ActivationRule::TopK { k, .. } => {
             config["architecture"] = json!("topk");
             config["k"] = json!(k);
             config["rescale_acts_by_decoder_norm"] = json!(false);

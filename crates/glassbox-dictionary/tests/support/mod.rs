@@ -108,9 +108,7 @@ impl Plain {
         let mut draws = Draws(seed);
         let rule = match rule {
             "relu" => ActivationRule::Relu,
-            "top_k" => ActivationRule::TopK {
-                k: (features / 4).max(1),
-            },
+            "top_k" => ActivationRule::top_k((features / 4).max(1)),
             _ => ActivationRule::JumpRelu {
                 threshold: (0..features).map(|_| draws.uniform()).collect(),
             },
@@ -154,6 +152,7 @@ impl Plain {
                     site: self.site,
                     output_site: self.site,
                     width: self.width,
+                    output_width: self.width,
                     features: self.features,
                     rule: self.rule.clone(),
                     subtract_decoder_bias: self.subtract,
@@ -163,6 +162,7 @@ impl Plain {
                 },
                 encoder: matrix(&encoder),
                 decoder: matrix(&decoder),
+                skip: None,
                 encoder_bias: self.encoder_bias.clone(),
                 decoder_bias: self.decoder_bias.clone(),
                 encoder_scale: self.encoder_scale.clone(),
@@ -227,7 +227,8 @@ impl Plain {
         let boundary = match &self.rule {
             ActivationRule::Relu => vec![0.0; self.features],
             ActivationRule::JumpRelu { threshold } => threshold.iter().map(|t| f64::from(*t)).collect(),
-            ActivationRule::TopK { k } => {
+            ActivationRule::GroupMax { .. } => unimplemented!("drawn by no test"),
+            ActivationRule::TopK { k, .. } => {
                 let mut sorted = z.clone();
                 sorted.sort_by(|a, b| b.total_cmp(a));
                 let kept = sorted[k - 1];

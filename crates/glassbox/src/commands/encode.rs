@@ -23,6 +23,7 @@ struct Summary<'a> {
     out: &'a std::path::Path,
     rows: usize,
     width: usize,
+    output_width: usize,
     features: usize,
     #[serde(flatten)]
     figures: Figures,
@@ -59,6 +60,7 @@ pub fn encode(arguments: &EncodeArguments) -> Result<u8, CliError> {
         out: &arguments.out,
         rows,
         width,
+        output_width: dictionary.output_width(),
         features: dictionary.features(),
         figures,
     };
@@ -78,10 +80,11 @@ fn encode_rows(
     interrupt: &Interrupt,
 ) -> Result<Figures, CliError> {
     let backend = dictionary.backend();
-    let ([rows, width], features) = (x.shape(), dictionary.features());
+    let ([rows, width], features, output_width) =
+        (x.shape(), dictionary.features(), dictionary.output_width());
     let tensors: [(&str, Dtype, &[usize]); 2] = [
         ("features", Dtype::F32, &[rows, features]),
-        ("reconstruction", Dtype::F32, &[rows, width]),
+        ("reconstruction", Dtype::F32, &[rows, output_width]),
     ];
     let mut file = TensorWriter::create(&Storage::new(), &arguments.out, &tensors)?;
     // Reconstructions follow the features of every row, so they wait until those are written.
@@ -110,10 +113,10 @@ fn encode_rows(
             .decode(&encoded.features, count, &encoded.statistics)
             .map_err(of_rows)?;
         active.resize(count * features, 0.0);
-        reconstructed.resize(count * width, 0.0);
+        reconstructed.resize(count * output_width, 0.0);
         for (what, values, columns) in [
             ("the features", &encoded.features, features),
-            ("the reconstruction", &decoded, width),
+            ("the reconstruction", &decoded, output_width),
         ] {
             if let Some((row, column)) = backend.first_non_finite(values, count, columns)? {
                 return Err(CliError::NotFinite {
@@ -129,7 +132,7 @@ fn encode_rows(
         let rows = values
             .chunks_exact(width)
             .zip(active.chunks_exact(features))
-            .zip(reconstructed.chunks_exact(width));
+            .zip(reconstructed.chunks_exact(output_width));
         rows.for_each(|((x, features), reconstruction)| gathered.push(x, features, reconstruction));
         file.floats(&active)?;
         reconstructions.floats(&reconstructed)?;
@@ -150,7 +153,7 @@ fn text(summary: &Summary<'_>) -> String {
         .map_or("–".to_owned(), |error| format!("{error:.3e}"));
     facts(&[
         ("features", shape(summary.features)),
-        ("reconstruction", shape(summary.width)),
+        ("reconstruction", shape(summary.output_width)),
         ("mean L0", number(figures.mean_l0, 2)),
         ("explained variance", number(figures.explained_variance, 4)),
         ("largest |x - reconstruction|", largest),

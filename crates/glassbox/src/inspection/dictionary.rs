@@ -76,6 +76,8 @@ fn facts_of(summary: &DictionarySummary) -> Value {
         "site": summary.site,
         "output_site": summary.output_site,
         "width": summary.width,
+        "output_width": summary.output_width,
+        "skip": summary.skip,
         "features": summary.features,
         "activation": summary.rule,
         "input_normalisation": summary.input_normalisation,
@@ -84,5 +86,9 @@ fn facts_of(summary: &DictionarySummary) -> Value {
         "bytes": summary.bytes,
         "model": summary.model,
         "notes": summary.notes,
+        "stored_frequency": summary.stored_frequency.map(|frequency| json!({
+            "median_log10": frequency.median_log10,
+            "never_active": frequency.never_active,
+        })),
     })
 }
