@@ -7,6 +7,7 @@
 //! **What must not live here:** reading of text and packing of rows (glassbox-corpus), training, formats of dictionaries, and `unsafe`
 //! code.
 
+pub mod census;
 mod encoding;
 mod error;
 pub mod evaluation;
