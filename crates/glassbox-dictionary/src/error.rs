@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use glassbox_kernels::{KernelError, MapError};
+use glassbox_kernels::KernelError;
 use glassbox_model::site::{Site, SiteError};
+use glassbox_tensors::TensorFileError;
 use thiserror::Error;
 
 /// A dictionary can't be read, doesn't fit, or was asked for something it doesn't have.
@@ -82,14 +83,9 @@ pub enum DictionaryError {
         /// What would be.
         supported: String,
     },
-    /// The weights aren't a whole safetensors file.
-    #[error("{}: not a complete safetensors file: {cause}. Copy or download the file again", path.display())]
-    Weights {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: String,
-    },
+    /// The weights' file can't be read.
+    #[error(transparent)]
+    TensorFile(#[from] TensorFileError),
     /// The weights aren't those that the configuration was written for.
     #[error(
         "{}: the weights' BLAKE3 checksum is {found}, {} states {expected}: the two files do not belong together \
@@ -142,7 +138,7 @@ pub enum DictionaryError {
         names: &'static str,
     },
     /// A tensor of a type that isn't read.
-    #[error("{}: tensor `{tensor}` is {found}; expected F32, BF16 or F16", path.display())]
+    #[error("{}: tensor `{tensor}` is {found}; expected F32, BF16 or F16 (or F64, rounded)", path.display())]
     TensorType {
         /// The file.
         path: PathBuf,
@@ -307,9 +303,6 @@ pub enum DictionaryError {
         /// The sites that it has.
         present: String,
     },
-    /// The weights can't be mapped.
-    #[error(transparent)]
-    Map(#[from] MapError),
     /// An operation refused its operands.
     #[error(transparent)]
     Kernel(#[from] KernelError),

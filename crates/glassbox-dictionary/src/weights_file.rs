@@ -1,63 +1,28 @@
-//! A dictionary's safetensors file.
+//! A dictionary's weights, whatever file they lie in.
 
 use std::path::Path;
 
-use glassbox_kernels::MappedFile;
 use glassbox_kernels::backend::StoredValues;
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use glassbox_tensors::{TensorFile, TensorFileError, TensorInfo};
 
 use crate::error::{DictionaryError, Result};
 use crate::parts::{scan, widen};
 
-/// Bytes of the number in front of the header.
-const LENGTH: usize = 8;
-/// The longest header that the format allows.
-const LONGEST_HEADER: u64 = 100_000_000;
-
-/// An opened safetensors file whose header is consistent with its length. It is mapped: a tensor's bytes come into
-/// memory when they are used.
+/// The named tensors of an opened file. It is mapped: a tensor's bytes come into memory when they are used.
 #[derive(Debug)]
 pub(crate) struct WeightsFile {
-    file: MappedFile,
-    /// Where the tensors' bytes begin.
-    data: usize,
-    metadata: Metadata,
+    file: TensorFile,
 }
 
 impl WeightsFile {
-    /// Opens a file and checks its header against its length.
+    /// Opens a file of any container: safetensors, `torch.save` or NumPy.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = MappedFile::open(path)?;
-        let broken = |cause: String| DictionaryError::Weights {
-            path: path.to_path_buf(),
-            cause,
-        };
-        let bytes = file.as_bytes();
-        let Some((number, rest)) = bytes.split_first_chunk::<LENGTH>() else {
-            return Err(broken(format!(
-                "it is {} bytes long, too short for a header",
-                bytes.len()
-            )));
-        };
-        let header = u64::from_le_bytes(*number);
-        if header > LONGEST_HEADER || header > rest.len() as u64 {
-            return Err(broken(format!(
-                "it states a header of {header} bytes (at offset 0), the file has {} bytes",
-                bytes.len()
-            )));
-        }
-        let header = header as usize;
-        let metadata: Metadata = serde_json::from_slice(&rest[..header])
-            .map_err(|cause| broken(format!("its header (at offset {LENGTH}) is damaged: {cause}")))?;
-        let data = LENGTH + header;
-        let expected = data + metadata.data_len();
-        if expected != bytes.len() {
-            return Err(broken(format!(
-                "it is {} bytes long, its header describes {expected}",
-                bytes.len()
-            )));
-        }
-        Ok(Self { data, metadata, file })
+        Ok(Self::new(TensorFile::open(path)?))
+    }
+
+    /// The tensors of a file that is open already.
+    pub(crate) fn new(file: TensorFile) -> Self {
+        Self { file }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -66,63 +31,87 @@ impl WeightsFile {
 
     /// BLAKE3 checksum of the whole file.
     pub(crate) fn checksum(&self) -> String {
-        blake3::hash(self.file.as_bytes()).to_hex().to_string()
+        blake3::hash(self.file.bytes()).to_hex().to_string()
     }
 
     /// Bytes of all tensors.
     pub(crate) fn data_length(&self) -> u64 {
-        self.metadata.data_len() as u64
+        self.file.data_length()
     }
 
     pub(crate) fn has(&self, tensor: &str) -> bool {
-        self.metadata.info(tensor).is_some()
+        self.file.info(tensor).is_some()
+    }
+
+    /// Shape of a tensor, for formats whose sizes are only there.
+    pub(crate) fn shape(&self, tensor: &str) -> Option<&[usize]> {
+        self.file.info(tensor).map(|info| info.shape)
+    }
+
+    /// Rows and columns of a matrix, for formats whose sizes are only there; `axes` names the axes in messages.
+    pub(crate) fn matrix_shape(&self, tensor: &str, axes: &'static str) -> Result<[usize; 2]> {
+        match self.shape(tensor) {
+            None => Err(self.missing(tensor, axes)),
+            Some(&[rows, columns]) => Ok([rows, columns]),
+            Some(shape) => Err(self.wrong(tensor, format!("its shape is {shape:?}; expected {axes}"))),
+        }
+    }
+
+    fn wrong(&self, tensor: &str, what: String) -> DictionaryError {
+        TensorFileError::Tensor {
+            path: self.path().to_path_buf(),
+            tensor: tensor.to_owned(),
+            what,
+        }
+        .into()
+    }
+
+    fn missing(&self, tensor: &str, axes: &str) -> DictionaryError {
+        DictionaryError::MissingTensor {
+            path: self.path().to_path_buf(),
+            tensor: tensor.to_owned(),
+            expected: axes.to_owned(),
+            present: self.file.names().join(", "),
+        }
     }
 
     /// Refuses tensors that aren't among the expected ones.
     pub(crate) fn check_names(&self, expected: &[&str]) -> Result<()> {
         match self
-            .metadata
-            .offset_keys()
-            .into_iter()
+            .file
+            .names()
+            .iter()
             .find(|name| !expected.contains(&name.as_str()))
         {
             None => Ok(()),
             Some(tensor) => Err(DictionaryError::UnknownTensor {
                 path: self.path().to_path_buf(),
-                tensor,
+                tensor: tensor.clone(),
                 expected: expected.join(", "),
             }),
         }
     }
 
     /// Checks that a tensor of this shape is there; `axes` names the axes in messages.
-    pub(crate) fn find(&self, tensor: &str, shape: &[usize], axes: &'static str) -> Result<&TensorInfo> {
-        let info = self
-            .metadata
-            .info(tensor)
-            .ok_or_else(|| DictionaryError::MissingTensor {
-                path: self.path().to_path_buf(),
-                tensor: tensor.to_owned(),
-                expected: axes.to_owned(),
-                present: self.metadata.offset_keys().join(", "),
-            })?;
+    pub(crate) fn find(&self, tensor: &str, shape: &[usize], axes: &'static str) -> Result<TensorInfo<'_>> {
+        let info = self.file.info(tensor).ok_or_else(|| self.missing(tensor, axes))?;
         if info.shape != shape {
             return Err(DictionaryError::TensorShape {
                 path: self.path().to_path_buf(),
                 tensor: tensor.to_owned(),
-                found: info.shape.clone(),
+                found: info.shape.to_vec(),
                 expected: shape.to_vec(),
                 names: axes,
             });
         }
-        match info.dtype {
-            Dtype::F32 | Dtype::BF16 | Dtype::F16 => Ok(info),
-            other => Err(DictionaryError::TensorType {
-                path: self.path().to_path_buf(),
-                tensor: tensor.to_owned(),
-                found: format!("{other:?}"),
-            }),
+        if info.element_type.is_float() {
+            return Ok(info);
         }
+        Err(DictionaryError::TensorType {
+            path: self.path().to_path_buf(),
+            tensor: tensor.to_owned(),
+            found: info.element_type.to_string(),
+        })
     }
 
     /// The values of a tensor of this shape, which are finite.
@@ -132,24 +121,35 @@ impl WeightsFile {
         shape: &[usize],
         axes: &'static str,
     ) -> Result<StoredValues<'_>> {
-        let info = self.find(tensor, shape, axes)?;
-        let (start, end) = info.data_offsets;
-        let bytes = &self.file.as_bytes()[self.data + start..self.data + end];
-        let values = match info.dtype {
-            Dtype::BF16 => StoredValues::Bf16(bytes),
-            Dtype::F16 => StoredValues::F16(bytes),
-            // `find` lets no other type through.
-            _ => StoredValues::F32(bytes),
-        };
+        self.find(tensor, shape, axes)?;
+        let values = self.file.values(tensor)?;
         self.check_finite(tensor, &values, shape)?;
         Ok(values)
     }
 
     /// Name of a tensor's type, `F32` for example.
     pub(crate) fn type_name(&self, tensor: &str) -> String {
-        self.metadata
+        self.file
             .info(tensor)
-            .map_or_else(String::new, |info| format!("{:?}", info.dtype))
+            .map_or_else(String::new, |info| info.element_type.to_string())
+    }
+
+    /// The single number of a tensor of any type; `expected` says what it is in messages.
+    pub(crate) fn scalar(&self, tensor: &str, expected: &'static str) -> Result<f64> {
+        let shape = self.shape(tensor).ok_or_else(|| self.missing(tensor, expected))?;
+        if shape.iter().any(|length| *length != 1) {
+            return Err(self.wrong(
+                tensor,
+                format!("its shape is {shape:?}; expected one number, {expected}"),
+            ));
+        }
+        match self.file.numbers(tensor)?.as_slice() {
+            [number] if number.is_finite() => Ok(*number),
+            numbers => Err(self.wrong(
+                tensor,
+                format!("it holds {numbers:?}; expected a finite number, {expected}"),
+            )),
+        }
     }
 
     /// A vector of finite values.

@@ -60,9 +60,11 @@ impl NpyHeader {
             let key = parser.text()?;
             parser.expect(":")?;
             match key {
-                "descr" => descr = Some(parser.text().map_err(|_| {
-                    "`descr` is not a plain type; structured arrays are not read".to_owned()
-                })?),
+                "descr" => {
+                    descr = Some(parser.text().map_err(|_| {
+                        "`descr` is not a plain type; structured arrays are not read".to_owned()
+                    })?)
+                }
                 "fortran_order" => fortran_order = Some(parser.flag()?),
                 "shape" => shape = Some(parser.tuple()?),
                 other => return Err(format!("unknown key `{other}`")),

@@ -64,7 +64,6 @@ fn array(bytes: &[u8], run: &Run, number: usize) -> Result<StoredTensor, String>
     }
 }
 
-
 /// Steps in elements along each axis: the first axis varies fastest in Fortran order, the last in C order.
 fn strides(header: &NpyHeader) -> Option<Vec<usize>> {
     let mut strides = vec![1_usize; header.shape.len()];

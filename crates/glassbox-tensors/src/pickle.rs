@@ -10,5 +10,5 @@ mod value;
 
 pub(crate) use global::LIST;
 pub(crate) use machine::{PickleError, interpret};
-pub(crate) use value::{Pickle, StorageReference, TensorReference};
 pub use value::PickledValue;
+pub(crate) use value::{Pickle, StorageReference, TensorReference};

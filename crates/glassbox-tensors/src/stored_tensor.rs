@@ -53,7 +53,9 @@ impl Run {
 
     /// The bytes, decompressed where they need be (once).
     pub(crate) fn bytes<'a>(&'a self, file: &'a [u8]) -> Result<&'a [u8], String> {
-        let raw = file.get(self.range.clone()).ok_or("it lies outside of the file")?;
+        let raw = file
+            .get(self.range.clone())
+            .ok_or("it lies outside of the file")?;
         let Packing::Deflated { length, checksum } = self.packing else {
             return Ok(raw);
         };
@@ -66,12 +68,12 @@ impl Run {
 
     /// The first `count` bytes, or all if there are fewer, without decompressing the rest.
     pub(crate) fn beginning<'a>(&self, file: &'a [u8], count: usize) -> Result<Cow<'a, [u8]>, String> {
-        let raw = file.get(self.range.clone()).ok_or("it lies outside of the file")?;
+        let raw = file
+            .get(self.range.clone())
+            .ok_or("it lies outside of the file")?;
         match self.packing {
             Packing::Stored => Ok(Cow::Borrowed(&raw[..count.min(raw.len())])),
-            Packing::Deflated { length, .. } => {
-                inflate(raw, length.min(count as u64), None).map(Cow::Owned)
-            }
+            Packing::Deflated { length, .. } => inflate(raw, length.min(count as u64), None).map(Cow::Owned),
         }
     }
 }
@@ -92,8 +94,14 @@ fn inflate(raw: &[u8], length: u64, checksum: Option<u32>) -> Result<Vec<u8>, St
         .read_to_end(&mut bytes)
         .map_err(|cause| format!("its compressed bytes are damaged: {cause}"))?;
     if bytes.len() as u64 != length {
-        let more = if bytes.len() as u64 > length { "more" } else { "fewer" };
-        return Err(format!("it decompresses to {more} than the {length} bytes stated"));
+        let more = if bytes.len() as u64 > length {
+            "more"
+        } else {
+            "fewer"
+        };
+        return Err(format!(
+            "it decompresses to {more} than the {length} bytes stated"
+        ));
     }
     match checksum {
         Some(checksum) if check_sum(&bytes) != checksum => Err("its checksum (CRC-32) is wrong".into()),
@@ -128,12 +136,7 @@ pub(crate) struct StoredTensor {
 
 impl StoredTensor {
     /// A tensor without gaps in row-major order, little endian.
-    pub(crate) fn contiguous(
-        element_type: ElementType,
-        shape: Vec<usize>,
-        run: usize,
-        at: usize,
-    ) -> Self {
+    pub(crate) fn contiguous(element_type: ElementType, shape: Vec<usize>, run: usize, at: usize) -> Self {
         Self {
             element_type,
             shape,
@@ -157,7 +160,9 @@ impl StoredTensor {
         big_endian: bool,
     ) -> Result<Self, String> {
         if shape.len() != strides.len() {
-            return Err(format!("shape {shape:?} and strides {strides:?} do not fit each other"));
+            return Err(format!(
+                "shape {shape:?} and strides {strides:?} do not fit each other"
+            ));
         }
         let size = element_type.bytes();
         let too_large = || format!("shape {shape:?} with strides {strides:?} is too large");
@@ -168,7 +173,11 @@ impl StoredTensor {
             .try_fold(0_usize, |last, (length, stride)| {
                 last.checked_add(length.saturating_sub(1).checked_mul(*stride)?)
             });
-        let elements = if count == 0 { Some(0) } else { last.and_then(|last| last.checked_add(1)) };
+        let elements = if count == 0 {
+            Some(0)
+        } else {
+            last.and_then(|last| last.checked_add(1))
+        };
         let end = elements
             .and_then(|elements| elements.checked_mul(size))
             .and_then(|bytes| bytes.checked_add(at))

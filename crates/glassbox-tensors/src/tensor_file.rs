@@ -156,7 +156,9 @@ impl TensorFile {
     /// Bytes of all tensors when they are decompressed.
     #[must_use]
     pub fn data_length(&self) -> u64 {
-        let bytes = |tensor: &StoredTensor| (tensor.count() as u64).saturating_mul(tensor.element_type.bytes() as u64);
+        let bytes = |tensor: &StoredTensor| {
+            (tensor.count() as u64).saturating_mul(tensor.element_type.bytes() as u64)
+        };
         self.tensors.tensors.iter().map(bytes).sum()
     }
 
@@ -177,7 +179,10 @@ impl TensorFile {
             what,
         };
         let Some(index) = self.tensors.by_name.get(name) else {
-            return Err(wrong(format!("it is missing; the file holds {}", self.names().join(", "))));
+            return Err(wrong(format!(
+                "it is missing; the file holds {}",
+                self.names().join(", ")
+            )));
         };
         let tensor = &self.tensors.tensors[*index];
         let run = self.tensors.runs[tensor.run].bytes(self.bytes()).map_err(wrong)?;
@@ -206,7 +211,9 @@ impl TensorFile {
             ElementType::Bf16 => StoredValues::Bf16(tensor.row_major(run).map_err(wrong)?),
             ElementType::F64 => StoredValues::F32(tensor.narrowed(run).map_err(wrong)?),
             other => {
-                return Err(wrong(format!("its type is {other}; expected F32, F16, BF16 or F64")));
+                return Err(wrong(format!(
+                    "its type is {other}; expected F32, F16, BF16 or F64"
+                )));
             }
         })
     }
@@ -223,7 +230,12 @@ impl TensorFile {
             .chunks_exact(size)
             .map(|bytes| tensor.element_type.number(bytes))
             .collect::<Option<_>>()
-            .ok_or_else(|| self.wrong(name, format!("its type is {}; expected numbers", tensor.element_type)))
+            .ok_or_else(|| {
+                self.wrong(
+                    name,
+                    format!("its type is {}; expected numbers", tensor.element_type),
+                )
+            })
     }
 
     /// Rows `first` to `first + count` of a matrix of floats [rows, columns], widened to single precision. Only the
@@ -241,7 +253,9 @@ impl TensorFile {
             _ => {
                 return Err(self.wrong(
                     name,
-                    format!("its shape is {shape:?}; expected [rows, width] with at least {first} + {count} rows"),
+                    format!(
+                        "its shape is {shape:?}; expected [rows, width] with at least {first} + {count} rows"
+                    ),
                 ));
             }
         };

@@ -183,7 +183,10 @@ impl Archive {
             let shown = names.iter().take(8).copied().collect::<Vec<_>>().join(", ");
             return Err(format!("the archive has no data.pkl; it holds {shown}"));
         };
-        let prefix = names[found].strip_suffix("data.pkl").unwrap_or_default().to_owned();
+        let prefix = names[found]
+            .strip_suffix("data.pkl")
+            .unwrap_or_default()
+            .to_owned();
         let data = format!("{prefix}data/");
         let order = format!("{prefix}byteorder");
         let mut storages = HashMap::new();

@@ -24,11 +24,17 @@ pub(crate) fn read_legacy(bytes: &[u8]) -> Result<(Pickle, HashMap<String, Stora
     let mut at = 0;
     let mut next = |what: &str| {
         let pickle = interpret(&bytes[at..]).map_err(|error| match error {
-            PickleError::Damaged { what: cause, at: place } => PickleError::Damaged {
+            PickleError::Damaged {
+                what: cause,
+                at: place,
+            } => PickleError::Damaged {
                 what: format!("{what}: {cause}"),
                 at: at + place,
             },
-            PickleError::Refused { what: cause, at: place } => PickleError::Refused {
+            PickleError::Refused {
+                what: cause,
+                at: place,
+            } => PickleError::Refused {
                 what: cause,
                 at: at + place,
             },

@@ -26,7 +26,9 @@ pub(crate) fn read_directory(bytes: &[u8]) -> Result<Vec<ZipEntry>, String> {
         if file.is_dir() {
             continue;
         }
-        let name = file.name().map_err(|cause| format!("entry {index} of the archive: {cause}"))?;
+        let name = file
+            .name()
+            .map_err(|cause| format!("entry {index} of the archive: {cause}"))?;
         let name = name.into_owned();
         let packing = match file.compression() {
             CompressionMethod::Stored => Packing::Stored,
@@ -53,7 +55,9 @@ pub(crate) fn read_directory(bytes: &[u8]) -> Result<Vec<ZipEntry>, String> {
             return Err(format!("`{name}` should end beyond the end of the file"));
         };
         if packing == Packing::Stored && file.size() != file.compressed_size() {
-            return Err(format!("`{name}` is stored, but with another length than it states"));
+            return Err(format!(
+                "`{name}` is stored, but with another length than it states"
+            ));
         }
         entries.push(ZipEntry {
             name,

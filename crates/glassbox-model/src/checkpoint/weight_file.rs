@@ -4,32 +4,27 @@ use std::path::Path;
 use std::sync::Arc;
 
 use glassbox_kernels::MappedFile;
-use safetensors::{Dtype, SafeTensorError, tensor::Metadata};
+use glassbox_tensors::{HeaderError, SafetensorsHeader};
+use safetensors::Dtype;
 
 use crate::load_error::LoadError;
 
 /// Bytes before the header: its length.
-const LENGTH_BYTES: usize = 8;
+const LENGTH_BYTES: u64 = 8;
 
 /// An opened weight file.
 #[derive(Debug)]
 pub(super) struct WeightFile {
     bytes: Arc<MappedFile>,
-    metadata: Metadata,
-    /// Where the tensors' data begins.
-    data_start: usize,
+    header: SafetensorsHeader,
 }
 
 impl WeightFile {
     /// Maps the file and checks its header.
     pub(super) fn open(path: &Path) -> Result<Self, LoadError> {
         let bytes = Arc::new(MappedFile::open(path)?);
-        let (data_start, metadata) = read_header(path, bytes.as_bytes())?;
-        Ok(Self {
-            bytes,
-            metadata,
-            data_start,
-        })
+        let header = read_header(path, bytes.as_bytes())?;
+        Ok(Self { bytes, header })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -43,7 +38,7 @@ impl WeightFile {
 
     /// Names of its tensors, in the order in which they lie in the file.
     pub(super) fn names(&self) -> Vec<String> {
-        self.metadata.offset_keys()
+        self.header.names()
     }
 
     /// The mapped file.
@@ -53,64 +48,33 @@ impl WeightFile {
 
     /// Element type, shape, place in the file and bytes of a tensor.
     pub(super) fn tensor(&self, name: &str) -> Option<(Dtype, &[usize], usize, &[u8])> {
-        let info = self.metadata.info(name)?;
+        let info = self.header.tensor(name)?;
         let (start, end) = info.data_offsets;
-        let at = self.data_start + start;
-        let data = self.bytes.as_bytes().get(at..self.data_start + end)?;
+        let data_start = usize::try_from(self.header.data_start()).ok()?;
+        let at = data_start + start;
+        let data = self.bytes.as_bytes().get(at..data_start + end)?;
         Some((info.dtype, &info.shape, at, data))
     }
 }
 
-/// Where the data begins, and what the header says. The file's length is checked here, as the header promises it.
-fn read_header(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata), LoadError> {
-    let bad = |what: String| LoadError::Header {
-        path: path.to_path_buf(),
-        what,
-    };
+/// What the header says; the file's length is checked here, as the header promises it.
+fn read_header(path: &Path, bytes: &[u8]) -> Result<SafetensorsHeader, LoadError> {
+    let path = path.to_path_buf();
     let found = bytes.len() as u64;
-    let Some(length) = bytes.first_chunk::<LENGTH_BYTES>() else {
-        return Err(LoadError::FileLength {
-            path: path.to_path_buf(),
-            expected: LENGTH_BYTES as u64,
+    SafetensorsHeader::read(bytes, found).map_err(|error| match error {
+        HeaderError::Length { expected, found } => LoadError::FileLength {
+            path,
+            expected,
             found,
-        });
-    };
-    let header = u64::from_le_bytes(*length);
-    let data_start = header.saturating_add(LENGTH_BYTES as u64);
-    match safetensors::SafeTensors::read_metadata(bytes) {
-        // The length fits the address space, as the header was read from memory.
-        Ok((header, metadata)) => Ok((header + LENGTH_BYTES, metadata)),
-        Err(SafeTensorError::InvalidHeaderLength) if data_start > found && looks_like_header(bytes) => {
-            Err(LoadError::FileLength {
-                path: path.to_path_buf(),
-                expected: data_start,
-                found,
-            })
-        }
-        Err(SafeTensorError::MetadataIncompleteBuffer) => {
-            let expected = described_length(bytes, data_start)
-                .ok_or_else(|| bad("its header is inconsistent".into()))?;
-            Err(LoadError::FileLength {
-                path: path.to_path_buf(),
-                expected,
-                found,
-            })
-        }
-        Err(error) => Err(bad(error.to_string())),
-    }
-}
-
-/// Whether a JSON object begins where the header should: a file of another kind has no such place.
-fn looks_like_header(bytes: &[u8]) -> bool {
-    bytes.get(LENGTH_BYTES).is_none_or(|&first| first == b'{')
-}
-
-/// The length that a header promises, itself included: the end of the tensor that ends last.
-fn described_length(bytes: &[u8], data_start: u64) -> Option<u64> {
-    let header = bytes.get(LENGTH_BYTES..usize::try_from(data_start).ok()?)?;
-    let tensors: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
-    let ends = tensors
-        .values()
-        .filter_map(|tensor| tensor.get("data_offsets")?.get(1)?.as_u64());
-    data_start.checked_add(ends.max().unwrap_or(0))
+        },
+        HeaderError::TooShort { found } => LoadError::FileLength {
+            path,
+            expected: LENGTH_BYTES,
+            found,
+        },
+        other => LoadError::Header {
+            path,
+            what: other.to_string(),
+        },
+    })
 }

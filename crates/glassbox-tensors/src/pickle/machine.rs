@@ -336,9 +336,7 @@ impl<'a> Machine<'a> {
             }
             b'b' => self.build(),
             b'Q' => self.persistent(),
-            other => self.refused(format!(
-                "operation {other:#04x} of Python's pickles is not read"
-            )),
+            other => self.refused(format!("operation {other:#04x} of Python's pickles is not read")),
         }
     }
 
@@ -577,12 +575,21 @@ impl<'a> Machine<'a> {
             Some(Node::Text(key)),
             Some(_),
             Some(Node::Integer(count)),
-        ) = (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        ) = (
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        )
         else {
             return self.damaged("a reference to a storage has the wrong parts");
         };
         if kind != "storage" {
-            return self.refused(format!("it refers to a `{}`, not to a storage", kind.escape_debug()));
+            return self.refused(format!(
+                "it refers to a `{}`, not to a storage",
+                kind.escape_debug()
+            ));
         }
         if let Some(view) = parts.next()
             && !matches!(view, Node::None)

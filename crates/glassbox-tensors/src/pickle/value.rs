@@ -44,7 +44,10 @@ pub(crate) enum Node {
     Set(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Global(Global),
-    NumpyType { element_type: ElementType, big_endian: bool },
+    NumpyType {
+        element_type: ElementType,
+        big_endian: bool,
+    },
     Storage(StorageReference),
     Tensor(TensorReference),
     Opaque(&'static str),

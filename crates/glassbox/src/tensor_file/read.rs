@@ -1,19 +1,15 @@
 //! Reading: the header at once, values by rows.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use glassbox_tensors::{HeaderError, SafetensorsHeader};
 use half::{bf16, f16};
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::TensorInfo;
 
 use super::TensorFileError;
-
-/// Bytes before the header: its length.
-const LENGTH_BYTES: u64 = 8;
-/// The longest header that the format allows.
-const LONGEST_HEADER: u64 = 100_000_000;
 
 /// A safetensors file whose header was read and agrees with the file's length.
 #[derive(Debug)]
@@ -21,9 +17,7 @@ pub struct TensorFile {
     path: PathBuf,
     file: File,
     bytes: u64,
-    /// Where the tensors' data begins.
-    data_start: u64,
-    metadata: Metadata,
+    header: SafetensorsHeader,
 }
 
 impl TensorFile {
@@ -46,40 +40,20 @@ impl TensorFile {
             return Err(wrong("it is not a file".into()));
         }
         let bytes = description.len();
-        let mut length = [0; LENGTH_BYTES as usize];
-        match file.read_exact(&mut length) {
-            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(wrong(format!("it has only {bytes} bytes")));
-            }
-            read => read.map_err(failed)?,
-        }
-        let header = u64::from_le_bytes(length);
-        if header > LONGEST_HEADER {
-            return Err(wrong("it does not begin with the length of a header".into()));
-        }
-        let data_start = header + LENGTH_BYTES;
-        let shorter = |expected| TensorFileError::Length {
-            path: path.to_path_buf(),
-            expected,
-            found: bytes,
-        };
-        if data_start > bytes {
-            return Err(shorter(data_start));
-        }
-        let mut text = vec![0; header as usize];
-        file.read_exact(&mut text).map_err(failed)?;
-        let metadata: Metadata =
-            serde_json::from_slice(&text).map_err(|cause| wrong(format!("its header: {cause}")))?;
-        let expected = data_start + metadata.data_len() as u64;
-        if expected != bytes {
-            return Err(shorter(expected));
-        }
+        let header = SafetensorsHeader::read(&mut file, bytes).map_err(|error| match error {
+            HeaderError::Io(cause) => failed(cause),
+            HeaderError::Length { expected, found } => TensorFileError::Length {
+                path: path.to_path_buf(),
+                expected,
+                found,
+            },
+            HeaderError::TooShort { .. } | HeaderError::Malformed(_) => wrong(error.to_string()),
+        })?;
         Ok(Self {
             path: path.to_path_buf(),
             file,
             bytes,
-            data_start,
-            metadata,
+            header,
         })
     }
 
@@ -91,15 +65,11 @@ impl TensorFile {
     /// Names, types and shapes, in the order in which the tensors lie in the file.
     pub fn tensors(&self) -> Vec<(String, Dtype, Vec<usize>)> {
         let described = |name: String| {
-            let info = self.metadata.info(&name)?;
+            let info = self.header.tensor(&name)?;
             let (dtype, shape) = (info.dtype, info.shape.clone());
             Some((name, dtype, shape))
         };
-        self.metadata
-            .offset_keys()
-            .into_iter()
-            .filter_map(described)
-            .collect()
+        self.header.names().into_iter().filter_map(described).collect()
     }
 
     /// A two-dimensional tensor of floats, to be read by rows.
@@ -113,7 +83,7 @@ impl TensorFile {
             dtype,
             shape,
             data_offsets,
-        }) = self.metadata.info(name)
+        }) = self.header.tensor(name)
         else {
             let names: Vec<String> = self
                 .tensors()
@@ -152,7 +122,7 @@ impl TensorFile {
                 expected,
             });
         };
-        let start = self.data_start + data_offsets.0 as u64;
+        let start = self.header.data_start() + data_offsets.0 as u64;
         Ok(MatrixReader {
             path,
             tensor,
