@@ -1,12 +1,110 @@
 //! What can go wrong between a text and its activations, each error with its place and its remedy.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
+use glassbox_model::locate::LocateError;
 use glassbox_model::site::Site;
+
+use crate::DocumentCounts;
 
 /// An error of a corpus or of activations.
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
+    /// A path of a corpus leads to no file.
+    #[error("corpus path `{name}`: {problem}")]
+    Path {
+        /// The path as given.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A data set is not in the hub's cache.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// A file whose name does not say what it is.
+    #[error(
+        "{}: the ending of its name does not say what it holds (.txt, .text, .md, .jsonl, .ndjson, .json and .parquet are known); \
+         give the format, and decompress it first if it is compressed", path.display()
+    )]
+    FileKind {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file or folder cannot be read.
+    #[error("cannot read {}: {cause}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: io::Error,
+    },
+    /// A text that is not UTF-8.
+    #[error("{}: the text is not UTF-8 at byte {offset}; convert it (`iconv -t UTF-8`), or leave the file out", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The first wrong byte, from 0.
+        offset: u64,
+    },
+    /// A text that is too long to be one document.
+    #[error(
+        "{}: the document that line {line} belongs to has more than {} MiB; split the file, or read it by paragraphs", path.display(), limit >> 20
+    )]
+    TextTooLong {
+        /// The file.
+        path: PathBuf,
+        /// The line at which it became too long, from 1.
+        line: u64,
+        /// Bytes that a document may have.
+        limit: u64,
+    },
+    /// A line that is no record with a text.
+    #[error("{}: line {line} (byte {offset}): {problem}", path.display())]
+    BadRecord {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The byte of the file, from 0.
+        offset: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A Parquet file that cannot be read.
+    #[error("{}{}: {problem}; the file may be damaged or incomplete, fetch it again", path.display(), of_group(*group))]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// The row group, from 0; `None` if the file could not be opened.
+        group: Option<usize>,
+        /// What the reader said.
+        problem: String,
+    },
+    /// A Parquet file without the text column.
+    #[error("{}: column `{column}` {found}; name the column that holds the text", path.display())]
+    ParquetColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column asked for.
+        column: String,
+        /// What was found instead.
+        found: String,
+    },
+    /// Not a single document.
+    #[error(
+        "the corpus is empty: of {} documents seen in {files} files, {} were left out as shorter than {min_characters} characters and {} had \
+         no text; give more files or lower the least length",
+        counts.seen, counts.too_short, counts.without_text
+    )]
+    Empty {
+        /// Files read.
+        files: usize,
+        /// What was seen.
+        counts: DocumentCounts,
+        /// The least length asked for.
+        min_characters: usize,
+    },
     /// Rows in memory whose sizes contradict one another.
     #[error("activations of `{site}` in memory: {problem}")]
     Shape {
@@ -69,4 +167,18 @@ pub enum CorpusError {
         /// What the operating system said.
         cause: io::Error,
     },
+}
+
+impl CorpusError {
+    /// A failed read.
+    pub(crate) fn read(path: &Path, cause: io::Error) -> Self {
+        Self::Read {
+            path: path.to_path_buf(),
+            cause,
+        }
+    }
+}
+
+fn of_group(group: Option<usize>) -> String {
+    group.map_or_else(String::new, |group| format!(", row group {group}"))
 }

@@ -13,15 +13,27 @@
 
 mod activation_batch;
 mod activation_source;
+mod corpus_files;
+mod document;
+mod document_reader;
+mod document_source;
 mod error;
+mod json_lines;
+mod line_reader;
 mod memory_activations;
+mod parquet_documents;
 mod row_options;
 mod shuffle_buffer;
 mod shuffle_save;
 mod split;
+mod text_documents;
 
 pub use activation_batch::ActivationBatch;
 pub use activation_source::{ActivationOrigin, ActivationSource, SourceSite, SourceState};
+pub use corpus_files::{CorpusFile, corpus_files};
+pub use document::{Document, DocumentPlace, PlaceInFile};
+pub use document_reader::{DocumentCounts, DocumentReader, ReaderState};
+pub use document_source::{DocumentFormat, DocumentSource, TextUnit};
 pub use error::CorpusError;
 pub use memory_activations::MemoryActivations;
 pub use row_options::{BeginningPolicy, FirstPosition, Packing, RowOptions};

@@ -1,4 +1,5 @@
 //! The promises of the shuffle buffer.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use glassbox_corpus::{
     ActivationSource, CorpusError, MemoryActivations, ShuffleBuffer, ShuffleSettings, Split,

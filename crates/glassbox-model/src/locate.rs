@@ -1,14 +1,51 @@
-//! From a model's name to its folder: a path, or a hub id found in the local Hugging Face cache.
+//! From the name of a model or of a data set to its folder: a path, or a hub id found in the local Hugging Face cache.
 //!
-//! Nothing is ever fetched: a model that is not on this machine is an error that says how to fetch it. That is what
+//! Nothing is ever fetched: what is not on this machine is an error that says how to fetch it. That is what
 //! `HF_HUB_OFFLINE=1` asks for, so the variable changes nothing here.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::load_error::listing;
+
+/// What a hub id names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HubKind {
+    /// A model.
+    Model,
+    /// A data set.
+    Dataset,
+}
+
+impl HubKind {
+    /// How folders of this kind begin in the cache.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
+
+    /// What `hf download` needs to be told.
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Model => "",
+            Self::Dataset => " --repo-type dataset",
+        }
+    }
+}
+
+impl fmt::Display for HubKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "model",
+            Self::Dataset => "data set",
+        })
+    }
+}
 
 /// A model's name that leads to no folder.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -35,10 +72,13 @@ pub enum LocateError {
     },
     /// The hub id is not in the cache.
     #[error(
-        "model `{id}` is not on this machine: there is no folder `{id}`, and no {folder} (the cache is chosen by \
-         {chosen_by}); nothing is fetched from the network here: run `hf download {id}` first, or name a folder"
+        "{kind} `{id}` is not on this machine: there is no folder `{id}`, and no {folder} (the cache is chosen by \
+         {chosen_by}); nothing is fetched from the network here: run `hf download {id}{}` first, or name a folder",
+        kind.flag()
     )]
     NotInCache {
+        /// What the id names.
+        kind: HubKind,
         /// The hub id.
         id: String,
         /// The folder that would hold it.
@@ -49,10 +89,13 @@ pub enum LocateError {
     /// The hub id is in the cache, but not this revision.
     #[error(
         "{folder}: revision `{revision}` of `{id}` is not in the cache; snapshots there: {}; run \
-         `hf download {id} --revision {revision}`, or name one of them as `{id}@SNAPSHOT`",
-        if snapshots.is_empty() { "none".to_owned() } else { listing(snapshots) }
+         `hf download {id}{} --revision {revision}`, or name one of them as `{id}@SNAPSHOT`",
+        if snapshots.is_empty() { "none".to_owned() } else { listing(snapshots) },
+        kind.flag()
     )]
     NoRevision {
+        /// What the id names.
+        kind: HubKind,
         /// The hub id.
         id: String,
         /// The revision asked for.
@@ -74,9 +117,11 @@ pub enum LocateError {
     },
     /// No cache folder can be derived from the environment.
     #[error(
-        "model `{id}`: none of {variables} is set, so there is no cache to look in; set HF_HUB_CACHE or name a folder"
+        "{kind} `{id}`: none of {variables} is set, so there is no cache to look in; set HF_HUB_CACHE or name a folder"
     )]
     NoCache {
+        /// What the id names.
+        kind: HubKind,
         /// The hub id.
         id: String,
         /// The variables that were read.
@@ -176,7 +221,14 @@ pub fn locate(name: &str, environment: &HubEnvironment) -> Result<PathBuf, Locat
     let (id, revision) = hub_id(name).ok_or_else(|| LocateError::BadName {
         name: name.to_owned(),
     })?;
-    locate_in_cache(id, revision, environment)
+    let snapshot = locate_in_cache(HubKind::Model, id, revision, environment)?;
+    if !snapshot.join("config.json").is_file() {
+        return Err(LocateError::IncompleteSnapshot {
+            id: id.to_owned(),
+            snapshot,
+        });
+    }
+    Ok(snapshot)
 }
 
 /// Splits `org/name@revision`; `None` if it is no hub id.
@@ -191,41 +243,59 @@ fn hub_id(name: &str) -> Option<(&str, &str)> {
     (parts.len() <= 2 && parts.iter().all(well_formed) && revision_parts_plain).then_some((id, revision))
 }
 
-fn locate_in_cache(id: &str, revision: &str, environment: &HubEnvironment) -> Result<PathBuf, LocateError> {
-    let (cache, chosen_by) = environment.cache().ok_or_else(|| LocateError::NoCache {
-        id: id.to_owned(),
-        variables: HubEnvironment::VARIABLES,
-    })?;
-    let folder = cache.join(format!("models--{}", id.replace('/', "--")));
-    if !folder.is_dir() {
-        return Err(LocateError::NotInCache {
-            id: id.to_owned(),
-            folder,
-            chosen_by,
-        });
-    }
-    let snapshots = folder.join("snapshots");
+/// The snapshot of a hub id `org/name`, with `@revision` if not the main one, in the local cache. `None` if the name is no hub id.
+///
+/// # Errors
+/// [`LocateError`], with the places that were looked at.
+pub fn snapshot(
+    kind: HubKind,
+    name: &str,
+    environment: &HubEnvironment,
+) -> Option<Result<PathBuf, LocateError>> {
+    let (id, revision) = hub_id(name)?;
+    Some(locate_in_cache(kind, id, revision, environment))
+}
+
+/// The snapshot that a folder of the cache (`datasets--org--name`) holds for a revision: a branch, a tag or a commit.
+#[must_use]
+pub fn snapshot_of(folder: &Path, revision: &str) -> Option<PathBuf> {
     // A branch or tag is a file that holds the commit; a commit names its snapshot itself.
     let commit = match std::fs::read_to_string(folder.join("refs").join(revision)) {
         Ok(commit) => commit.trim().to_owned(),
         Err(_) => revision.to_owned(),
     };
-    let snapshot = snapshots.join(&commit);
-    if commit.is_empty() || commit.contains(['/', '\\']) || commit == ".." || !snapshot.is_dir() {
-        return Err(LocateError::NoRevision {
+    let snapshot = folder.join("snapshots").join(&commit);
+    let plain = !commit.is_empty() && !commit.contains(['/', '\\']) && commit != "..";
+    (plain && snapshot.is_dir()).then_some(snapshot)
+}
+
+fn locate_in_cache(
+    kind: HubKind,
+    id: &str,
+    revision: &str,
+    environment: &HubEnvironment,
+) -> Result<PathBuf, LocateError> {
+    let (cache, chosen_by) = environment.cache().ok_or_else(|| LocateError::NoCache {
+        kind,
+        id: id.to_owned(),
+        variables: HubEnvironment::VARIABLES,
+    })?;
+    let folder = cache.join(format!("{}--{}", kind.prefix(), id.replace('/', "--")));
+    if !folder.is_dir() {
+        return Err(LocateError::NotInCache {
+            kind,
             id: id.to_owned(),
-            revision: revision.to_owned(),
             folder,
-            snapshots: folder_names(&snapshots),
+            chosen_by,
         });
     }
-    if !snapshot.join("config.json").is_file() {
-        return Err(LocateError::IncompleteSnapshot {
-            id: id.to_owned(),
-            snapshot,
-        });
-    }
-    Ok(snapshot)
+    snapshot_of(&folder, revision).ok_or_else(|| LocateError::NoRevision {
+        kind,
+        id: id.to_owned(),
+        revision: revision.to_owned(),
+        snapshots: folder_names(&folder.join("snapshots")),
+        folder,
+    })
 }
 
 /// Names of a folder's entries in order; empty if the folder can't be listed.
@@ -312,6 +382,23 @@ mod tests {
         ));
         let unset = locate("org/tiny", &HubEnvironment::default());
         assert!(matches!(unset, Err(LocateError::NoCache { .. })));
+    }
+
+    #[test]
+    fn data_sets_have_folders_of_their_own() {
+        let (root, environment, _) = cache();
+        let find = |name: &str| snapshot(HubKind::Dataset, name, &environment);
+        let message = find("org/tiny").unwrap().unwrap_err().to_string();
+        assert!(
+            message.contains("datasets--org--tiny")
+                && message.contains("hf download org/tiny --repo-type dataset"),
+            "{message}"
+        );
+        let folder = root.path().join("hub/datasets--org--tiny/snapshots").join(COMMIT);
+        std::fs::create_dir_all(&folder).unwrap();
+        let by_commit = find(&format!("org/tiny@{COMMIT}")).unwrap();
+        assert_eq!(by_commit, Ok(folder));
+        assert!(find("./org/tiny/x").is_none());
     }
 
     #[test]
