@@ -488,7 +488,7 @@ fn parts_that_do_not_fit_are_refused() {
     );
     refused(
         &|plain| plain.decoder[0] = f32::INFINITY,
-        "decoder holds inf for feature 0, column 0",
+        "decoder holds inf in row 0, column 0",
     );
     refused(
         &|plain| plain.encoder_bias.push(0.0),

@@ -34,6 +34,7 @@ pub enum Norm {
 /// | `AttentionScores` `AttentionPattern` | `blocks.{l}.attn.hook_attn_scores`, `hook_pattern` | [batch, head, query, key] |
 /// | `Mixed` | `blocks.{l}.attn.hook_z` | [batch, pos, head, d_head] |
 /// | `AttentionOut` | `blocks.{l}.hook_attn_out` | [batch, pos, d_model] |
+/// | `MlpIn` | `blocks.{l}.mlp.hook_in` (what the MLP reads: after the norm's weight and bias) | [batch, pos, d_model] |
 /// | `MlpPre` | `blocks.{l}.mlp.hook_pre` (argument of the activation) | [batch, pos, d_mlp] |
 /// | `MlpPreLinear` | `blocks.{l}.mlp.hook_pre_linear` (gated MLPs: the linear branch) | [batch, pos, d_mlp] |
 /// | `MlpPost` | `blocks.{l}.mlp.hook_post` | [batch, pos, d_mlp] |
@@ -57,6 +58,7 @@ pub enum Site {
     AttentionPattern(u32),
     Mixed(u32),
     AttentionOut(u32),
+    MlpIn(u32),
     MlpPre(u32),
     MlpPreLinear(u32),
     MlpPost(u32),
@@ -92,6 +94,7 @@ impl fmt::Display for Site {
             Self::AttentionPattern(l) => write!(f, "blocks.{l}.attn.hook_pattern"),
             Self::Mixed(l) => write!(f, "blocks.{l}.attn.hook_z"),
             Self::AttentionOut(l) => write!(f, "blocks.{l}.hook_attn_out"),
+            Self::MlpIn(l) => write!(f, "blocks.{l}.mlp.hook_in"),
             Self::MlpPre(l) => write!(f, "blocks.{l}.mlp.hook_pre"),
             Self::MlpPreLinear(l) => write!(f, "blocks.{l}.mlp.hook_pre_linear"),
             Self::MlpPost(l) => write!(f, "blocks.{l}.mlp.hook_post"),
@@ -250,6 +253,7 @@ impl Site {
             | Self::AttentionPattern(l)
             | Self::Mixed(l)
             | Self::AttentionOut(l)
+            | Self::MlpIn(l)
             | Self::MlpPre(l)
             | Self::MlpPreLinear(l)
             | Self::MlpPost(l)
@@ -268,6 +272,7 @@ impl Site {
             | Self::ResidPost(_)
             | Self::NormNormalized(_)
             | Self::AttentionOut(_)
+            | Self::MlpIn(_)
             | Self::MlpOut(_) => SiteAxes::Rows {
                 width: config.d_model,
             },
@@ -311,6 +316,7 @@ impl Site {
             Self::ResidMid(l),
             Self::NormScale(Norm::Mlp(l)),
             Self::NormNormalized(Norm::Mlp(l)),
+            Self::MlpIn(l),
             Self::MlpPre(l),
         ]);
         if config.gated_mlp {
@@ -436,7 +442,7 @@ fn block_number(name: &str) -> Option<u32> {
 /// Every site that some model may have outside the blocks and in block `l`.
 fn any_model(l: u32) -> Vec<Site> {
     use Site::{
-        AttentionOut, AttentionPattern, AttentionScores, Embed, Key, Mixed, MlpOut, MlpPost, MlpPre,
+        AttentionOut, AttentionPattern, AttentionScores, Embed, Key, Mixed, MlpIn, MlpOut, MlpPost, MlpPre,
         MlpPreLinear, NormNormalized, NormScale, PosEmbed, Query, ResidMid, ResidPost, ResidPre, RotaryKey,
         RotaryQuery, Value,
     };
@@ -455,6 +461,7 @@ fn any_model(l: u32) -> Vec<Site> {
         AttentionPattern(l),
         Mixed(l),
         AttentionOut(l),
+        MlpIn(l),
         MlpPre(l),
         MlpPreLinear(l),
         MlpPost(l),

@@ -5,9 +5,10 @@
 mod common;
 
 use common::fixture::{self, largest_difference};
+use glassbox_kernels::backend::NormKind;
 use glassbox_model::batch::TokenBatch;
 use glassbox_model::forward::{ForwardRequest, LogitPositions};
-use glassbox_model::site::Site;
+use glassbox_model::site::{Norm, Site};
 
 /// Largest difference of logits and sites.
 const TOLERANCE: f32 = 1e-4;
@@ -43,6 +44,27 @@ fn logits_and_every_site_equal_transformers() {
             assert!(
                 difference <= TOLERANCE,
                 "{} {name} differs by {difference}",
+                fixture.name
+            );
+            compared += 1;
+        }
+        // transformers has no name of its own for what the MLP reads: it is the norm's result, times its weight.
+        for layer in 0..model.config().n_layers as u32 {
+            let mut expected = fixture.tensors[&Site::NormNormalized(Norm::Mlp(layer)).to_string()]
+                .values
+                .clone();
+            if model.config().norm == NormKind::Rms {
+                let weight = fixture.weight(&format!("model.layers.{layer}.post_attention_layernorm.weight"));
+                expected
+                    .iter_mut()
+                    .zip(weight.iter().cycle())
+                    .for_each(|(x, w)| *x *= w);
+            }
+            let recorded = output.recording.get(Site::MlpIn(layer)).unwrap();
+            let difference = largest_difference(&recorded.values, &expected);
+            assert!(
+                difference <= TOLERANCE,
+                "{} {layer} differs by {difference}",
                 fixture.name
             );
             compared += 1;

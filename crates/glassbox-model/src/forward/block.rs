@@ -258,6 +258,7 @@ fn mlp<B: Backend>(
         ..
     } = buffers;
     let (up, up_bias) = (&weights.up.weight, weights.up.bias.as_ref());
+    hooks.at(Site::MlpIn(layer), normalized)?;
     match &weights.gate {
         Some(gate) => {
             backend.linear(normalized, rows, &gate.weight, gate.bias.as_ref(), mlp_pre)?;

@@ -395,7 +395,7 @@ impl<'a, B: Backend> WayBack<'a, '_, B> {
                 backend.linear_backward(&g.mlp_pre, rows, &weights.up.weight, false, &mut g.normalized)?;
             }
         }
-        Ok(())
+        self.at(Site::MlpIn(layer), &mut g.normalized)
     }
 
     /// From the residual stream's gradient in `g.resid` to that of the attention's input, in `g.normalized`.

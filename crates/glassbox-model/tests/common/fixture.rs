@@ -71,6 +71,28 @@ impl Fixture {
         }
     }
 
+    /// A weight of the checkpoint, widened.
+    pub fn weight(&self, name: &str) -> Vec<f32> {
+        let files = std::fs::read_dir(&self.folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        for path in files.filter(|path| path.extension().is_some_and(|e| e == "safetensors")) {
+            let bytes = std::fs::read(path).unwrap();
+            let Ok(view) = SafeTensors::deserialize(&bytes).unwrap().tensor(name) else {
+                continue;
+            };
+            let widen = |b: &[u8]| match view.dtype() {
+                Dtype::F32 => f32::from_le_bytes(b.try_into().unwrap()),
+                Dtype::BF16 => half::bf16::from_le_bytes(b.try_into().unwrap()).to_f32(),
+                Dtype::F16 => half::f16::from_le_bytes(b.try_into().unwrap()).to_f32(),
+                other => panic!("{name}: {other:?}"),
+            };
+            let size = view.data().len() / view.shape().iter().product::<usize>();
+            return view.data().chunks(size).map(widen).collect();
+        }
+        panic!("{}: no weight {name}", self.name);
+    }
+
     pub fn model(&self) -> Model {
         Model::open(CpuBackend, &self.folder).unwrap()
     }
