@@ -236,14 +236,14 @@ fn tensors_must_be_the_formats_own() {
     };
     sae("standard")
         .tensors(extra)
-        .refused(&["`r_mag`", "W_enc, W_dec, b_enc, b_dec"]);
+        .refused(&["`r_mag`", "W_enc, W_dec, b_dec, b_enc"]);
     scope("jumprelu")
         .tensors(extra)
         .refused(&["`r_mag`", "encoder.weight"]);
     Copy::own().tensors(extra).refused(&["`r_mag`", "encoder_scale"]);
     sae("standard")
         .tensors(|tensors| tensors.get_mut("W_dec").unwrap().1 = vec![24, 96])
-        .refused(&["`W_dec`", "[24, 96]", "[96, 24]", "[d_sae, d_in]"]);
+        .refused(&["`W_dec`", "[24, 96]", "[96, 24]", "[d_sae, d_out]"]);
     scope("jumprelu")
         .tensors(|tensors| tensors.get_mut("encoder.weight").unwrap().1 = vec![24, 96])
         .refused(&["`encoder.weight`", "[d_sae, d_model]"]);
@@ -253,6 +253,25 @@ fn tensors_must_be_the_formats_own() {
     sae("jumprelu")
         .tensors(|tensors| drop(tensors.remove("threshold")))
         .refused(&["`threshold`"]);
+    for (name, tensor) in [
+        ("gated", "r_mag"),
+        ("gated", "b_gate"),
+        ("skip_transcoder", "W_skip"),
+        ("jumprelu_log_threshold", "log_threshold"),
+    ] {
+        sae(name)
+            .tensors(|tensors| drop(tensors.remove(tensor)))
+            .refused(&["sae_weights.safetensors", "missing"]);
+        sae(name)
+            .value(tensor, 5, f32::NAN)
+            .refused(&[tensor, "NaN", "5]"]);
+    }
+    sae("skip_transcoder")
+        .tensors(|tensors| tensors.get_mut("W_skip").unwrap().1 = vec![16, 12])
+        .refused(&["`W_skip`", "[16, 12]", "[12, 16]", "[d_out, d_in]"]);
+    sae("transcoder")
+        .set("d_out", json!(16))
+        .refused(&["`W_dec`", "[40, 12]", "[40, 16]"]);
     scope("no_decoder_bias")
         .set("use_decoder_bias", json!(true))
         .refused(&["`decoder.bias`"]);
@@ -262,18 +281,57 @@ fn tensors_must_be_the_formats_own() {
 }
 
 #[test]
+fn a_damaged_sparsity_file_is_refused() {
+    let copy = sae("gated");
+    let path = copy.path().join("sparsity.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    copy.refused(&["sparsity.safetensors", "`sparsity`", "[39]"]);
+}
+
+#[test]
 fn saelens_configurations_outside_what_is_supported_are_refused() {
     let refused = |copy: Copy, words: &[&str]| {
         let mut words = words.to_vec();
         words.push("cfg.json");
         copy.refused(&words);
     };
-    for architecture in ["gated", "transcoder", "matching_pursuit", "jumprelu_transcoder"] {
+    for (architecture, why) in [
+        ("abstopk", "negative"),
+        ("temporal", "earlier positions"),
+        ("matching_pursuit", "repeated steps"),
+        ("batchtopk", "save_inference_model"),
+        ("matryoshka_batchtopk", "save_inference_model"),
+        ("crystal", "supported"),
+    ] {
         refused(
             sae("standard").set("architecture", json!(architecture)),
-            &[architecture, "standard, topk, jumprelu"],
+            &[
+                architecture,
+                why,
+                "standard, topk, jumprelu, gated, transcoder, skip_transcoder",
+            ],
         );
     }
+    refused(
+        sae("standard").set("normalize_activations", json!("covariance_whitening")),
+        &["covariance_whitening", "fold_activation_whitening"],
+    );
+    refused(
+        sae("transcoder").set("apply_b_dec_to_input", json!(true)),
+        &["apply_b_dec_to_input", "transcoder"],
+    );
+    refused(
+        sae("transcoder").set("normalize_activations", json!("layer_norm")),
+        &["normalize_activations", "transcoder"],
+    );
+    refused(sae("transcoder").without("d_out"), &["d_out", "missing"]);
+    refused(
+        sae("transcoder").config(|config| config["metadata"]["hook_name_out"] = Value::Null),
+        &["metadata.hook_name_out", "missing"],
+    );
     refused(
         sae("standard").without("architecture"),
         &["architecture", "missing"],

@@ -133,10 +133,8 @@ fn a_dictionary_keeps_its_arithmetic_through_every_writer() {
         formats::write_glassbox(&dictionary, &own, glassbox_dictionary::Precision::F32, None).unwrap();
         let reference = folder.join("reference.safetensors");
         check(&own, &reference, "features", "reconstruction");
-        if !dictionary.description().is_transcoder() {
-            formats::write_saelens(&dictionary, &theirs).unwrap();
-            check(&theirs, &reference, "features", "reconstruction");
-        }
+        formats::write_saelens(&dictionary, &theirs).unwrap();
+        check(&theirs, &reference, "features", "reconstruction");
     }
 }
 
@@ -149,4 +147,13 @@ fn inspect_recognises_every_format() {
         assert_eq!(summary.site, "blocks.1.hook_resid_post");
         assert!(summary.to_string().contains(&summary.rule), "{summary}");
     }
+    // How often features were active, where SAELens's runner stored it: three of forty never.
+    let summary = formats::inspect(&fixtures().join("saelens/gated")).unwrap();
+    let frequency = summary.stored_frequency.unwrap();
+    assert_eq!(frequency.never_active, 3);
+    assert!((frequency.median_log10 - -3.18).abs() < 0.01, "{frequency:?}");
+    assert!(
+        summary.to_string().contains("3 features never active"),
+        "{summary}"
+    );
 }

@@ -4,6 +4,8 @@ mod glassbox;
 mod llama_scope;
 mod saelens;
 mod saelens_keys;
+mod saelens_settings;
+mod saelens_writing;
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,7 @@ use crate::error::{DictionaryError, Result};
 use crate::stored_dictionary::{DictionarySummary, StoredDictionary};
 
 pub use glassbox::write_glassbox;
-pub use saelens::write_saelens;
+pub use saelens_writing::write_saelens;
 
 /// A way to keep a dictionary in a folder.
 pub trait DictionaryFormat: Sync {
