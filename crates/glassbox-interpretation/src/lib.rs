@@ -11,6 +11,8 @@ pub mod census;
 mod encoding;
 mod error;
 pub mod evaluation;
+pub mod exports;
+pub mod reports;
 mod rows;
 mod site_pass;
 mod watch;

@@ -1,0 +1,11 @@
+//! Files that the findings go into.
+
+mod json_lines;
+mod neuronpedia;
+mod page;
+mod tables;
+
+pub use json_lines::{feature_json, write_json_lines};
+pub use neuronpedia::{NeuronpediaNames, write_neuronpedia};
+pub use page::write_page;
+pub use tables::{ContextRow, FeatureRow, LogitWeightRow, NeighbourRow, write_tables};
