@@ -28,6 +28,14 @@ pub enum DictionaryError {
         /// Every format with the files it needs.
         formats: String,
     },
+    /// A folder with several dictionaries, where one is asked for.
+    #[error("{}: the folder holds several dictionaries; name one of its files: {members}", path.display())]
+    SeveralDictionaries {
+        /// The folder.
+        path: PathBuf,
+        /// Its dictionaries.
+        members: String,
+    },
     /// A configuration isn't valid JSON.
     #[error("{}: not valid JSON: {cause}", path.display())]
     Json {

@@ -25,7 +25,7 @@ pub struct DictionarySet {
 /// One dictionary of a set.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// Its folder.
+    /// Its folder, or its file where several lie in one folder.
     pub path: PathBuf,
     /// What it is; without checksums, which need a pass over the weights.
     pub description: DictionaryDescription,
@@ -40,17 +40,17 @@ impl DictionarySet {
     /// [`DictionaryError::EmptySet`], [`DictionaryError::DuplicateSite`], and whatever is wrong with a dictionary.
     pub fn open(folder: &Path) -> Result<Self> {
         let failed = || DictionaryError::io("read the folder", folder);
-        let mut candidates = vec![folder.to_path_buf()];
+        let mut folders = vec![folder.to_path_buf()];
         for entry in std::fs::read_dir(folder).map_err(failed())? {
             let path = entry.map_err(failed())?.path();
             if path.is_dir() {
-                candidates.push(path);
+                folders.push(path);
             }
         }
         // The order in which a system lists a folder says nothing.
-        candidates.sort();
+        folders.sort();
         let mut members: BTreeMap<Site, Member> = BTreeMap::new();
-        for path in candidates {
+        for path in folders.iter().flat_map(|folder| formats::members(folder)) {
             let Some(format) = formats::recognise(&path) else {
                 continue;
             };

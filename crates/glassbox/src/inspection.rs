@@ -69,14 +69,17 @@ fn kind(path: &Path) -> Option<Kind> {
             Some(Kind::Dictionary)
         } else if path.join("config.json").is_file() {
             Some(Kind::Model)
-        } else if folders(path)
-            .iter()
-            .any(|folder| formats::recognise(folder).is_some())
+        } else if std::iter::once(path.to_path_buf())
+            .chain(folders(path))
+            .any(|folder| !formats::members(&folder).is_empty())
         {
             Some(Kind::DictionarySet)
         } else {
             None
         };
+    }
+    if formats::recognise(path).is_some() {
+        return Some(Kind::Dictionary);
     }
     match path.extension()?.to_str()? {
         "parquet" => Some(Kind::Table),

@@ -18,7 +18,7 @@ use crate::stored_dictionary::{DictionarySummary, StoredDictionary};
 pub use glassbox::write_glassbox;
 pub use saelens_writing::write_saelens;
 
-/// A way to keep a dictionary in a folder.
+/// A way to keep dictionaries on disk.
 pub trait DictionaryFormat: Sync {
     /// Its name, as `inspect` shows it.
     fn name(&self) -> &'static str;
@@ -26,49 +26,92 @@ pub trait DictionaryFormat: Sync {
     /// The files that a folder of this format holds.
     fn files(&self) -> &'static str;
 
-    /// Whether a folder looks like this format, by the presence of its configuration.
-    fn recognises(&self, folder: &Path) -> bool;
+    /// Whether a path looks like one dictionary of this format: a folder with its files, or one of the files that
+    /// [`DictionaryFormat::members`] lists.
+    fn recognises(&self, path: &Path) -> bool;
 
-    /// Reads the configuration and checks the weights' header against it.
+    /// The files of a folder that are a dictionary each, for formats that keep several in one folder, in a fixed order.
+    fn members(&self, _folder: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// Reads the configuration and checks the weights' header against it. The path is one that is recognised.
     ///
     /// # Errors
     /// [`DictionaryError`] naming file and key or tensor.
-    fn open(&self, folder: &Path) -> Result<StoredDictionary>;
+    fn open(&self, path: &Path) -> Result<StoredDictionary>;
 }
 
+static FORMATS: &[&dyn DictionaryFormat] =
+    &[&glassbox::Glassbox, &saelens::SaeLens, &llama_scope::LlamaScope];
+
 /// Every format, in the order in which they are tried.
-pub fn formats() -> [&'static dyn DictionaryFormat; 3] {
-    [&glassbox::Glassbox, &saelens::SaeLens, &llama_scope::LlamaScope]
+pub fn formats() -> &'static [&'static dyn DictionaryFormat] {
+    FORMATS
 }
 
 /// Names of all formats with their files, for messages.
 pub(crate) fn format_list() -> String {
-    formats()
+    let formats = formats().iter();
+    formats
         .map(|format| format!("{} ({})", format.name(), format.files()))
+        .collect::<Vec<_>>()
         .join("; ")
 }
 
-/// The format of a folder, if one recognises it.
-pub fn recognise(folder: &Path) -> Option<&'static dyn DictionaryFormat> {
-    formats().into_iter().find(|format| format.recognises(folder))
+/// The format of a path, if one recognises it as one dictionary.
+pub fn recognise(path: &Path) -> Option<&'static dyn DictionaryFormat> {
+    formats().iter().copied().find(|format| format.recognises(path))
 }
 
-/// Opens the dictionary in a folder (or beside a file of one), whatever its format.
+/// The dictionaries that lie in a folder itself: the folder, where it is one, or those of its files that are one each.
+pub fn members(folder: &Path) -> Vec<PathBuf> {
+    if recognise(folder).is_some() {
+        return vec![folder.to_path_buf()];
+    }
+    let mut members: Vec<PathBuf> = formats()
+        .iter()
+        .flat_map(|format| format.members(folder))
+        .collect();
+    members.sort();
+    members.dedup();
+    members
+}
+
+/// Opens the dictionary at a path, whatever its format: a folder, a file of one, or a file that is one.
 ///
 /// # Errors
-/// [`DictionaryError::NoFormat`] with the list of formats, or what the format finds wrong.
+/// [`DictionaryError::NoFormat`] with the list of formats, [`DictionaryError::SeveralDictionaries`] for a folder that
+/// holds several, or what the format finds wrong.
 pub fn open(path: &Path) -> Result<StoredDictionary> {
-    let folder = folder_of(path)?;
-    match recognise(&folder) {
-        Some(format) => format.open(&folder),
-        None => Err(DictionaryError::NoFormat {
+    let kind = std::fs::metadata(path).map_err(DictionaryError::io("find the dictionary", path))?;
+    if let Some(format) = recognise(path) {
+        return format.open(path);
+    }
+    let none = || DictionaryError::NoFormat {
+        path: path.to_path_buf(),
+        formats: format_list(),
+    };
+    if kind.is_file() {
+        let folder = folder_of(path);
+        return recognise(&folder).ok_or_else(none)?.open(&folder);
+    }
+    let members = members(path);
+    match members.as_slice() {
+        [] => Err(none()),
+        [only] => recognise(only).ok_or_else(none)?.open(only),
+        several => Err(DictionaryError::SeveralDictionaries {
             path: path.to_path_buf(),
-            formats: format_list(),
+            members: several
+                .iter()
+                .map(|member| member.strip_prefix(path).unwrap_or(member).display().to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
         }),
     }
 }
 
-/// Opens the dictionary in a folder and brings it to a device.
+/// Opens the dictionary at a path and brings it to a device.
 ///
 /// # Errors
 /// As [`open`] and [`StoredDictionary::load`].
@@ -76,7 +119,7 @@ pub fn load<B: Backend>(path: &Path, backend: &B) -> Result<Dictionary<B>> {
     open(path)?.load(backend)
 }
 
-/// What the dictionary in a folder holds.
+/// What the dictionary at a path holds.
 ///
 /// # Errors
 /// As [`open`].
@@ -84,18 +127,15 @@ pub fn inspect(path: &Path) -> Result<DictionarySummary> {
     Ok(open(path)?.summary())
 }
 
-fn folder_of(path: &Path) -> Result<PathBuf> {
-    let kind = std::fs::metadata(path).map_err(DictionaryError::io("find the dictionary", path))?;
-    if kind.is_dir() {
-        return Ok(path.to_path_buf());
-    }
-    let parent = path
+/// The folder of the dictionary that a file is part of.
+fn folder_of(file: &Path) -> PathBuf {
+    let parent = file
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     // Llama Scope keeps its weights one folder below the configuration.
     if parent.file_name().is_some_and(|name| name == "checkpoints") {
-        return Ok(parent.parent().unwrap_or(parent).to_path_buf());
+        return parent.parent().unwrap_or(parent).to_path_buf();
     }
-    Ok(parent.to_path_buf())
+    parent.to_path_buf()
 }
