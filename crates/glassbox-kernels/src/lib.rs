@@ -16,9 +16,11 @@ pub mod mapped_file;
 pub mod matmul;
 mod operands;
 pub mod reference;
+pub mod training;
 
 pub use backend::Backend;
 pub use cpu::CpuBackend;
 pub use error::KernelError;
 pub use mapped_file::{MapError, MappedFile};
 pub use reference::ReferenceBackend;
+pub use training::TrainingBackend;

@@ -3,6 +3,7 @@
 
 use crate::backend::{AttentionShape, FeatureDelta, Result, SharedKeys, StoredType, StoredValues};
 use crate::error::KernelError;
+use crate::training::AdamStep;
 
 /// Product of extents; stops at `usize::MAX`, which no buffer reaches.
 pub(crate) fn product(extents: &[usize]) -> usize {
@@ -27,6 +28,70 @@ pub(crate) fn not_zero(op: &'static str, name: &str, value: usize) -> Result<()>
         });
     }
     Ok(())
+}
+
+/// A parameter that must be above zero.
+pub(crate) fn positive(op: &'static str, name: &str, value: f32) -> Result<()> {
+    if value > 0.0 {
+        return Ok(());
+    }
+    Err(KernelError::Parameter {
+        op,
+        what: format!("{name} is {value}, it must be above 0"),
+    })
+}
+
+/// Rows (n, width, features) for an encoder: `lengths` of x, of the encoder and of its bias.
+pub(crate) fn encoder(
+    op: &'static str,
+    (n, width, features): (usize, usize, usize),
+    (x, encoder, bias): (usize, usize, usize),
+) -> Result<()> {
+    not_zero(op, "width", width)?;
+    not_zero(op, "features", features)?;
+    if u32::try_from(n).is_err() || u32::try_from(features).is_err() {
+        return Err(KernelError::Parameter {
+            op,
+            what: format!("{n} rows of {features} features; both must be below 2^32"),
+        });
+    }
+    sizes(
+        op,
+        &[
+            ("x", x, product(&[n, width])),
+            ("encoder", encoder, product(&[features, width])),
+            ("bias", bias, features),
+        ],
+    )
+}
+
+/// Ends of nested prefixes of the features.
+pub(crate) fn prefixes(op: &'static str, ends: &[u32], features: usize) -> Result<()> {
+    let rises = ends.windows(2).all(|pair| pair[0] < pair[1]);
+    if rises && ends.first() != Some(&0) && ends.last().map(|&end| end as usize) == Some(features) {
+        return Ok(());
+    }
+    Err(KernelError::Parameter {
+        op,
+        what: format!("prefixes end at {ends:?}; expected rising numbers above 0 up to {features}"),
+    })
+}
+
+/// A step of Adam.
+pub(crate) fn adam(op: &'static str, step: &AdamStep) -> Result<()> {
+    let decays = 0.0..1.0;
+    let valid = step.step > 0
+        && decays.contains(&step.beta1)
+        && decays.contains(&step.beta2)
+        && step.epsilon >= 0.0
+        && step.learning_rate.is_finite();
+    if valid {
+        return Ok(());
+    }
+    Err(KernelError::Parameter {
+        op,
+        what: format!("{step:?}; steps count from 1, betas lie in [0, 1), epsilon is at least 0"),
+    })
 }
 
 /// All indices below `limit`.

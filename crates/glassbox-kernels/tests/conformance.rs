@@ -43,6 +43,11 @@ macro_rules! suite {
             }
 
             #[test]
+            fn training() {
+                conformance::check_training(&$backend);
+            }
+
+            #[test]
             fn refusals() {
                 conformance::check_refusals(&$backend);
             }
@@ -58,10 +63,18 @@ fn gradients_of_the_definitions_match_finite_differences() {
     conformance::check_gradients_of_definitions();
 }
 
+fn large_results() -> Vec<(&'static str, Vec<f32>)> {
+    let mut results = conformance::large_results(&CpuBackend);
+    results.extend(conformance::large_training_results(&CpuBackend));
+    results
+}
+
 #[test]
 fn large_results_agree_with_the_reference() {
-    let expected = conformance::large_results(&ReferenceBackend);
-    for ((name, found), (_, expected)) in conformance::large_results(&CpuBackend).into_iter().zip(expected) {
+    let expected = conformance::large_results(&ReferenceBackend)
+        .into_iter()
+        .chain(conformance::large_training_results(&ReferenceBackend));
+    for ((name, found), (_, expected)) in large_results().into_iter().zip(expected) {
         let largest = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
         for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
             let close =
@@ -81,13 +94,13 @@ fn results_do_not_depend_on_the_number_of_threads() {
             .num_threads(threads)
             .build()
             .unwrap();
-        pool.install(|| conformance::large_results(&CpuBackend))
+        pool.install(large_results)
     };
     let expected = on_threads(1);
     // Outside of a pool the process's own helpers are used, by two callers at once here.
     let outside = std::thread::scope(|scope| {
         [0, 1]
-            .map(|_| scope.spawn(|| conformance::large_results(&CpuBackend)))
+            .map(|_| scope.spawn(large_results))
             .map(|caller| caller.join().unwrap())
     });
     let found = [2, 3].map(|threads| (format!("{threads} threads"), on_threads(threads)));

@@ -16,6 +16,7 @@ mod products;
 mod refusals;
 mod results;
 mod selection;
+mod training;
 
 pub use attention::check_attention;
 pub use compare::Tolerance;
@@ -28,6 +29,7 @@ pub use products::check_products;
 pub use refusals::check_refusals;
 pub use results::large_results;
 pub use selection::check_selection;
+pub use training::{check_training, large_training_results};
 
 use crate::backend::Backend;
 

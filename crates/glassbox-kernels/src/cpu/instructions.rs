@@ -144,6 +144,7 @@ mod tests {
             CHOSEN.store(place + 1, Ordering::Relaxed);
             assert_eq!(Instructions::detect(), instructions);
             conformance::check(&CpuBackend);
+            conformance::check_training(&CpuBackend);
         }
         CHOSEN.store(0, Ordering::Relaxed);
     }

@@ -42,6 +42,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// a · b + c, lane by lane.
     unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// Bit i is set where lane i of x is above that of `bound`, or either is NaN.
+    unsafe fn above(x: Self::Vector, bound: Self::Vector) -> u32;
     /// Sum over the lanes of each of four vectors, in a fixed order.
     unsafe fn sum4(x: [Self::Vector; 4]) -> [f32; 4];
     /// Writes the transpose of a [WIDTH, WIDTH] block: to[p, r] = from[min(r, last), p], zero for p ≥ `count`. Rows
@@ -137,6 +139,11 @@ impl Lanes for Portable {
     unsafe fn multiply_add(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
         // Not fused: without the instruction for it that would be a library call.
         std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    unsafe fn above(x: [f32; 8], bound: [f32; 8]) -> u32 {
+        (0..8).fold(0, |bits, i| bits | u32::from(!(x[i] <= bound[i])) << i)
     }
 
     #[inline(always)]

@@ -22,7 +22,9 @@ mod shared_attention;
 mod softmax;
 mod team;
 mod tiles;
+mod training;
 
 pub use backend::CpuBackend;
 pub use matrix::CpuMatrix;
 pub use memory::CpuBuffer;
+pub use training::CpuCodes;

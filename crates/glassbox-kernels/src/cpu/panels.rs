@@ -20,7 +20,7 @@ use super::scratch::with_values;
 use super::tiles::Destination;
 
 /// Vectors of one row of a panel.
-const VECTORS: usize = 2;
+pub(super) const VECTORS: usize = 2;
 /// The depth of a panel at most: with 32 columns 64 KiB, which the second cache holds beside rows of x.
 const DEPTH: usize = 512;
 /// Rows of x that share one packing of the weights, at most.
@@ -260,8 +260,8 @@ unsafe fn pack<L: Lanes, E: Element>(
     }
 }
 
-/// Weights that will be packed next, fetched while the present ones are worked on.
-struct Ahead {
+/// Weights that will be needed next, fetched while the present ones are worked on.
+pub(super) struct Ahead {
     at: *const u8,
     /// Bytes from one run of lines to the next.
     row: usize,
@@ -310,6 +310,20 @@ impl Ahead {
         }
     }
 
+    /// The `values` f32 from `at` on, over `chances` calls of [`Ahead::fetch_some`].
+    #[inline(always)]
+    pub(super) fn run(at: *const f32, values: usize, chances: usize) -> Self {
+        let lines = (values * size_of::<f32>()).div_ceil(LINE);
+        Self {
+            at: at.cast(),
+            row: 0,
+            lines_per_row: lines,
+            lines_left: lines,
+            rows_left: usize::from(lines > 0),
+            pace: lines.div_ceil(chances.max(1)),
+        }
+    }
+
     #[inline(always)]
     fn fetch_some<L: Lanes>(&mut self) {
         for _ in 0..self.pace {
@@ -331,23 +345,27 @@ impl Ahead {
 }
 
 /// Some rows by one panel.
-struct Tile<'a> {
-    x: *const f32,
-    x_row: usize,
-    depth: usize,
-    panel: *const f32,
+pub(super) struct Tile<'a> {
+    pub x: *const f32,
+    pub x_row: usize,
+    pub depth: usize,
+    pub panel: *const f32,
     /// Column of the product at which the panel begins.
-    first: usize,
+    pub first: usize,
     /// Columns of the panel that the product has.
-    columns: usize,
-    start: Start<'a>,
-    out: Destination,
-    out_row: usize,
+    pub columns: usize,
+    pub start: Start<'a>,
+    pub out: Destination,
+    pub out_row: usize,
 }
 
-/// The most of the `left` rows that the registers hold; gives how many.
+/// Computes the most of the `left` rows that the registers hold; gives how many.
+///
+/// # Safety
+/// The tile must have `left` rows of x and of the destination, a panel of whole vectors, and columns; the processor must
+/// have the instructions of L.
 #[inline(always)]
-unsafe fn tile_of_rows<L: Lanes>(tile: &Tile<'_>, left: usize, ahead: &mut Ahead) -> usize {
+pub(super) unsafe fn tile_of_rows<L: Lanes>(tile: &Tile<'_>, left: usize, ahead: &mut Ahead) -> usize {
     macro_rules! try_rows {
         ($($rows:literal),*) => {
             $(if L::TILE_ROWS >= $rows && left >= $rows {

@@ -29,7 +29,7 @@ pub(crate) fn threshold(x: &mut [f32], width: usize, threshold: &[f32]) {
 }
 
 /// A number that orders (value, index): larger values first, NaN above all, then the lower index first.
-fn rank(value: f32, index: usize) -> u64 {
+pub(super) fn rank(value: f32, index: usize) -> u64 {
     let bits = if value == 0.0 { 0 } else { value.to_bits() };
     let ordered = if value.is_nan() {
         u32::MAX
@@ -42,7 +42,7 @@ fn rank(value: f32, index: usize) -> u64 {
 }
 
 /// The index that a rank was made from.
-fn ranked_index(rank: u64) -> u32 {
+pub(super) fn ranked_index(rank: u64) -> u32 {
     !(rank as u32)
 }
 

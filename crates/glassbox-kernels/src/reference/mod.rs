@@ -9,9 +9,11 @@ mod norms;
 mod pointwise;
 mod products;
 mod selection;
+mod training;
 
 pub use backend::ReferenceBackend;
 pub use memory::{ReferenceBuffer, ReferenceMatrix};
+pub use training::ReferenceCodes;
 
 /// The definitions themselves, on f64, for finite differences.
 #[cfg(any(test, feature = "conformance"))]

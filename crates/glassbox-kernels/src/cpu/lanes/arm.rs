@@ -90,6 +90,13 @@ impl Lanes for Neon {
     }
 
     #[inline(always)]
+    unsafe fn above(x: float32x4_t, bound: float32x4_t) -> u32 {
+        const BITS: [u32; 4] = [1, 2, 4, 8];
+        // SAFETY: arm64 has NEON; `BITS` holds 4 elements.
+        unsafe { vaddvq_u32(vbicq_u32(vld1q_u32(BITS.as_ptr()), vcleq_f32(x, bound))) }
+    }
+
+    #[inline(always)]
     unsafe fn transpose<E: Element>(
         from: *const E,
         from_row: usize,

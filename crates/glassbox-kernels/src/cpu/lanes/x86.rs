@@ -108,6 +108,12 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn above(x: __m256, bound: __m256) -> u32 {
+        // SAFETY: the caller promises AVX2.
+        unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NLE_UQ>(x, bound)) as u32 }
+    }
+
+    #[inline(always)]
     fn prefetch(at: *const u8) {
         // SAFETY: every x86-64 processor has the instruction, and an address that can't be read is ignored.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
@@ -237,6 +243,12 @@ impl Lanes for Avx512 {
     unsafe fn multiply_add(a: __m512, b: __m512, c: __m512) -> __m512 {
         // SAFETY: the caller promises AVX-512.
         unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    unsafe fn above(x: __m512, bound: __m512) -> u32 {
+        // SAFETY: the caller promises AVX-512.
+        unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_NLE_UQ>(x, bound)) }
     }
 
     #[inline(always)]
