@@ -22,6 +22,7 @@ mod set;
 mod sparse;
 mod stored_dictionary;
 mod subset;
+mod training_record;
 mod weights_file;
 mod writing;
 
@@ -38,4 +39,5 @@ pub use set::{DictionarySet, Member};
 pub use sparse::{SparseFeatures, SparseSelection};
 pub use stored_dictionary::{DictionarySummary, StoredDictionary, StoredFrequency};
 pub use subset::FeatureSubset;
+pub use training_record::{TRAINING_NOTE, TrainingRecord};
 pub use writing::Precision;
