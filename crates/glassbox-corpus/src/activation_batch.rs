@@ -13,7 +13,7 @@ pub struct ActivationBatch {
     pub documents: Vec<u64>,
     /// Each token's place among the tokens of its document [n].
     pub document_positions: Vec<u32>,
-    /// Number of each token's row, from 0 in the order of the forward passes [n].
+    /// Number of each token's row, from 0 in the order of the corpus [n].
     pub rows: Vec<u64>,
     /// Each token's position in its row: what the model saw [n].
     pub positions: Vec<u32>,

@@ -3,7 +3,7 @@
 use glassbox_model::site::Site;
 use serde::{Deserialize, Serialize};
 
-use crate::{ActivationBatch, CorpusError, RowOptions};
+use crate::{ActivationBatch, CorpusError, RowBatchesState, RowOptions};
 
 /// A site of a source, and how wide its rows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,21 @@ pub enum SourceState {
         /// Tokens of this pass that were given.
         given: u64,
     },
+    /// Of a [`crate::ModelActivations`].
+    Model {
+        /// Where the rows of the corpus stand.
+        batches: Box<RowBatchesState>,
+    },
+}
+
+impl SourceState {
+    /// What it is a state of, for messages.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Memory { .. } => "of activations in memory",
+            Self::Model { .. } => "of a model's forward pass",
+        }
+    }
 }
 
 /// Activations in a fixed order, batch by batch.
@@ -76,7 +91,7 @@ pub trait ActivationSource: Send {
     /// of the pass; the batch is empty then.
     ///
     /// # Errors
-    /// A [`CorpusError`], which names the place of what is wrong. The source is then where it was before the call.
+    /// A [`CorpusError`], which names the place of what is wrong. The source is not to be used then until it is restored or rewound.
     fn next(&mut self, batch: &mut ActivationBatch) -> Result<bool, CorpusError>;
 
     /// Where the source stands: before the batch that comes next.

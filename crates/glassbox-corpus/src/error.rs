@@ -3,10 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use glassbox_model::forward_error::ForwardError;
 use glassbox_model::locate::LocateError;
 use glassbox_model::site::Site;
+use glassbox_model::tokenizer::TokenizerError;
 
-use crate::DocumentCounts;
+use crate::{DocumentCounts, DocumentPlace};
 
 /// An error of a corpus or of activations.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +107,54 @@ pub enum CorpusError {
         /// The least length asked for.
         min_characters: usize,
     },
+    /// An option of the rows that can't be.
+    #[error("row option `{option}`: {problem}")]
+    Rows {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A document's text cannot become tokens.
+    #[error("document {document} ({place}): {source}")]
+    Tokenizer {
+        /// The document.
+        document: u64,
+        /// Where it stands.
+        place: DocumentPlace,
+        /// Why not.
+        source: TokenizerError,
+    },
+    /// Sites that activations cannot be had of.
+    #[error("{problem}")]
+    Sites {
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// A value of a forward pass that is not finite.
+    #[error(
+        "`{site}` is {value} at document {document}, token {document_position} (row {row}, position {position}, element {element}); \
+         check the model's weights, or leave the document out"
+    )]
+    NonFiniteActivation {
+        /// Name of the site.
+        site: String,
+        /// Number of the document.
+        document: u64,
+        /// Place of the token in the document.
+        document_position: u32,
+        /// Number of the row.
+        row: u64,
+        /// Position in the row.
+        position: usize,
+        /// Element of the site's row.
+        element: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A forward pass was refused.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
     /// Rows in memory whose sizes contradict one another.
     #[error("activations of `{site}` in memory: {problem}")]
     Shape {

@@ -120,7 +120,7 @@ impl ActivationSource for MemoryActivations {
                 Ok(())
             }
             _ => Err(CorpusError::StateMismatch {
-                found: format!("{state:?}"),
+                found: state.kind().to_owned(),
                 expected: format!("{} rows in memory", self.splits.len()),
             }),
         }
