@@ -12,6 +12,7 @@ mod encoding;
 mod error;
 pub mod evaluation;
 pub mod exports;
+pub mod labels;
 pub mod reports;
 mod rows;
 mod site_pass;

@@ -3,6 +3,7 @@
 use glassbox_dictionary::SparseFeatures;
 use rayon::prelude::*;
 
+use crate::census::background_sample::{BackgroundContext, BackgroundSample};
 use crate::census::feature_tally::{FeatureFindings, FeatureTally};
 use crate::census::pass_tokens::PassTokens;
 use crate::census::priority::priority;
@@ -14,6 +15,9 @@ use crate::rows::PassRows;
 /// Stream of the random numbers of sampled tokens.
 const SAMPLE_STREAM: u64 = 0;
 
+/// Stream of the random numbers of background contexts; those of features are odd.
+const BACKGROUND_STREAM: u64 = 2;
+
 /// What is gathered of all features of one dictionary. Memory depends on the features and the settings, not on the tokens; results
 /// do not depend on threads.
 #[derive(Debug)]
@@ -21,6 +25,7 @@ pub struct FeatureCensus {
     settings: CensusSettings,
     tallies: Vec<FeatureTally>,
     sample: TokenSample,
+    background: BackgroundSample,
     /// All tokens so far, padding not counted.
     seen: u64,
     /// Those that count.
@@ -42,6 +47,8 @@ pub struct CensusFindings {
     pub features: Vec<FeatureFindings>,
     /// The features correlated with each [features].
     pub correlated: Vec<Vec<Correlated>>,
+    /// Contexts of tokens at random.
+    pub background: Vec<BackgroundContext>,
 }
 
 impl FeatureCensus {
@@ -55,6 +62,7 @@ impl FeatureCensus {
             settings: settings.clone(),
             tallies: vec![FeatureTally::new(settings); features],
             sample: TokenSample::new(settings.sampled_tokens),
+            background: BackgroundSample::new(settings.background_contexts),
             seen: 0,
             tokens: 0,
             active: 0,
@@ -64,10 +72,14 @@ impl FeatureCensus {
     /// Adds the tokens of a pass, given the active features of those that count.
     pub fn push(&mut self, pass: &PassRows<'_>, features: &SparseFeatures) {
         let tokens = PassTokens::new(pass, self.seen);
-        let priorities: Vec<u64> = (0..pass.kept.len() as u32)
-            .map(|kept| priority(self.settings.seed, SAMPLE_STREAM, tokens.token_number(kept)))
-            .collect();
-        self.sample.offer(features, &priorities);
+        let priorities = |stream| -> Vec<u64> {
+            (0..pass.kept.len() as u32)
+                .map(|kept| priority(self.settings.seed, stream, tokens.token_number(kept)))
+                .collect()
+        };
+        self.sample.offer(features, &priorities(SAMPLE_STREAM));
+        let drawn = priorities(BACKGROUND_STREAM);
+        self.background.offer(&tokens, &drawn, features, &self.settings);
         let (offsets, entries) = by_feature(features, self.tallies.len());
         let settings = &self.settings;
         self.tallies
@@ -101,6 +113,7 @@ impl FeatureCensus {
             l0: self.active as f64 / (self.tokens as f64).max(1.0),
             sampled_tokens: self.sample.len(),
             correlated,
+            background: self.background.finish(),
             features: self.tallies.into_par_iter().map(FeatureTally::finish).collect(),
         }
     }

@@ -5,6 +5,7 @@
 //! a uniform sample of tokens, from which correlations are computed. Nothing grows with the corpus, and nothing depends on threads.
 
 mod activation_histogram;
+mod background_sample;
 mod context;
 mod feature_census;
 mod feature_tally;
@@ -18,6 +19,7 @@ mod token_sample;
 mod top_contexts;
 
 pub use activation_histogram::ActivationHistogram;
+pub use background_sample::BackgroundContext;
 pub use context::Context;
 pub use feature_census::{CensusFindings, FeatureCensus};
 pub use feature_tally::FeatureFindings;

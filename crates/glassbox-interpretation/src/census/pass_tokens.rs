@@ -95,4 +95,14 @@ impl<'a> PassTokens<'a> {
             activations,
         }
     }
+
+    /// The kept tokens that a context around a kept token shows.
+    pub(super) fn kept_within(&self, kept: u32, context: &Context) -> std::ops::Range<u32> {
+        let (row, position) = self.pass.kept[kept as usize];
+        let first = position - context.peak;
+        let last = first + context.tokens.len() as u32 - 1;
+        let begin = self.pass.kept.partition_point(|place| *place < (row, first));
+        let end = self.pass.kept.partition_point(|place| *place <= (row, last));
+        begin as u32..end as u32
+    }
 }

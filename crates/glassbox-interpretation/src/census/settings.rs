@@ -20,6 +20,8 @@ pub struct CensusSettings {
     pub contexts_per_interval: usize,
     /// Tokens whose activations are kept for correlations, at most (and at least half as many, once so many were seen).
     pub sampled_tokens: usize,
+    /// Contexts of tokens at random that are kept, with the features active in them.
+    pub background_contexts: usize,
     /// Counters of the tokens that a feature is active on.
     pub token_counters: usize,
     /// Features listed as near, and as correlated.
@@ -41,6 +43,7 @@ impl Default for CensusSettings {
             intervals: 5,
             contexts_per_interval: 5,
             sampled_tokens: 1 << 16,
+            background_contexts: 256,
             token_counters: 24,
             neighbours: 5,
             logit_tokens: 10,
@@ -63,6 +66,7 @@ impl CensusSettings {
             ("intervals", self.intervals, 1, 100),
             ("contexts_per_interval", self.contexts_per_interval, 0, 1000),
             ("sampled_tokens", self.sampled_tokens, 2, 1 << 30),
+            ("background_contexts", self.background_contexts, 0, 1 << 20),
             ("token_counters", self.token_counters, 1, 1000),
             ("neighbours", self.neighbours, 0, 1000),
             ("logit_tokens", self.logit_tokens, 0, 1000),

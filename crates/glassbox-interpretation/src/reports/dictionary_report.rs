@@ -155,6 +155,7 @@ pub fn report_features<B: Backend>(
         sampled_tokens,
         features,
         correlated,
+        background: _,
     } = findings;
     let live: Vec<u32> = (0..)
         .zip(&features)
