@@ -37,6 +37,10 @@ pub(crate) fn find(module: &str, name: &str) -> Option<Global> {
         ("collections", "OrderedDict" | "defaultdict" | "Counter") => Global::Dict,
         ("builtins" | "__builtin__", "dict") => Global::Dict,
         ("builtins" | "__builtin__", "set" | "frozenset") => Global::Set,
+        // The makers of a defaultdict's values.
+        ("builtins" | "__builtin__", "list" | "tuple" | "int" | "float" | "bool" | "str") => {
+            Global::Opaque("a type")
+        }
         ("torch", name) if name.ends_with("Storage") => Global::Storage(storage_type(name)?),
         ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Global::Tensor,
         ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => Global::Parameter,
