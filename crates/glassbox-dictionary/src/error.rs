@@ -44,6 +44,18 @@ pub enum DictionaryError {
         /// Line, column and reason.
         cause: serde_json::Error,
     },
+    /// Neither the files of a dictionary nor their path say something that it needs.
+    #[error("{}: neither the file nor its path says {what}. Write it into {}: {example}", path.display(), file.display())]
+    NotStated {
+        /// The dictionary.
+        path: PathBuf,
+        /// What is not said, and how the published path would say it.
+        what: &'static str,
+        /// The file that would state it.
+        file: PathBuf,
+        /// What to write there.
+        example: &'static str,
+    },
     /// A key is missing.
     #[error("{}: key `{key}` is missing; expected {expected}", path.display())]
     MissingKey {

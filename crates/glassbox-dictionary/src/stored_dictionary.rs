@@ -254,7 +254,14 @@ impl StoredDictionary {
                 .path
                 .as_deref()
                 .unwrap_or(std::path::Path::new(""));
-            path.strip_prefix(folder).unwrap_or(path).display().to_string()
+            let inside = path.strip_prefix(folder).unwrap_or(path);
+            // A dictionary that is one file lies at its own path.
+            let name = if inside.as_os_str().is_empty() {
+                path.file_name().map_or(inside, std::path::Path::new)
+            } else {
+                inside
+            };
+            name.display().to_string()
         };
         let config = self
             .config

@@ -105,7 +105,9 @@ impl Source {
         let names = names_along(path);
         let repository = names.iter().rev().find_map(|name| Repository::read(name));
         let place = names.iter().rev().find_map(|name| Place::read(name));
-        let model = stated.model.or(repository.as_ref().map(|found| found.model.clone()));
+        let model = stated
+            .model
+            .or(repository.as_ref().map(|found| found.model.clone()));
         let sites = match (stated.site, &repository, place) {
             (Some(site), ..) => Some((site, stated.output_site.unwrap_or(site))),
             (None, Some(repository), Some(place)) => repository.sites(place),

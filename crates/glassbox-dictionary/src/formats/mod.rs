@@ -1,15 +1,24 @@
 //! The registry of dictionary formats: one file per format.
 
+mod dictionary_learning;
+mod dictionary_learning_site;
+mod gating;
+mod gemma_scope;
+mod ghosttrack;
 mod glassbox;
+mod goodfire;
 mod llama_scope;
+mod qwen_scope;
 mod saelens;
 mod saelens_keys;
 mod saelens_settings;
 mod saelens_writing;
+mod stated_source;
 
 use std::path::{Path, PathBuf};
 
 use glassbox_kernels::Backend;
+use glassbox_tensors::TensorFile;
 
 use crate::dictionary::Dictionary;
 use crate::error::{DictionaryError, Result};
@@ -42,8 +51,16 @@ pub trait DictionaryFormat: Sync {
     fn open(&self, path: &Path) -> Result<StoredDictionary>;
 }
 
-static FORMATS: &[&dyn DictionaryFormat] =
-    &[&glassbox::Glassbox, &saelens::SaeLens, &llama_scope::LlamaScope];
+static FORMATS: &[&dyn DictionaryFormat] = &[
+    &glassbox::Glassbox,
+    &saelens::SaeLens,
+    &llama_scope::LlamaScope,
+    &gemma_scope::GemmaScope,
+    &dictionary_learning::DictionaryLearning,
+    &goodfire::Goodfire,
+    &qwen_scope::QwenScope,
+    &ghosttrack::GhostTrack,
+];
 
 /// Every format, in the order in which they are tried.
 pub fn formats() -> &'static [&'static dyn DictionaryFormat] {
@@ -94,7 +111,17 @@ pub fn open(path: &Path) -> Result<StoredDictionary> {
     };
     if kind.is_file() {
         let folder = folder_of(path);
-        return recognise(&folder).ok_or_else(none)?.open(&folder);
+        if let Some(format) = recognise(&folder) {
+            return format.open(&folder);
+        }
+        // What is wrong with the file says more than that its name is unknown.
+        if path
+            .extension()
+            .is_some_and(|kind| kind == "pt" || kind == "pth" || kind == "npz")
+        {
+            TensorFile::open(path)?;
+        }
+        return Err(none());
     }
     let members = members(path);
     match members.as_slice() {

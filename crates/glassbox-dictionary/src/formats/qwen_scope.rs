@@ -38,7 +38,10 @@ impl DictionaryFormat for QwenScope {
 
     fn open(&self, path: &Path) -> Result<StoredDictionary> {
         let stated = StatedSource::read(&folder_of(path))?;
-        let repository = names_along(path).iter().rev().find_map(|name| Repository::read(name));
+        let repository = names_along(path)
+            .iter()
+            .rev()
+            .find_map(|name| Repository::read(name));
         let site = name_of(path).and_then(layer).map(Site::ResidPost).or(stated.site);
         let (Some(site), Some(k)) = (site, stated.k.or(repository.as_ref().map(|found| found.k))) else {
             return Err(not_stated(

@@ -22,6 +22,7 @@ use crate::config_file::{ConfigFile, read_bytes};
 use crate::description::{ActivationRule, DictionaryDescription, ModelReference};
 use crate::error::Result;
 use crate::formats::DictionaryFormat;
+use crate::formats::gating::{Encoder, at_least_zero};
 use crate::formats::saelens_settings::{Activation, Settings};
 use crate::stored_dictionary::{Folding, MatrixPlace, StoredDictionary};
 use crate::weights_file::WeightsFile;
@@ -61,7 +62,7 @@ impl DictionaryFormat for SaeLens {
         if settings.skip {
             weights.find("W_skip", &[output_width, width], "[d_out, d_in]")?;
         }
-        let encoder = Encoder::read(&settings, &weights)?;
+        let encoder = encoder(&settings, &weights)?;
         let decoder_bias = weights.vector("b_dec", output_width, "[d_out]")?;
         let decoder_scale = scaling_factor(&settings, &config, &weights)?;
         let decoder_lengths = matches!(settings.activation, Activation::TopK { rescale: true, .. });
@@ -124,56 +125,31 @@ fn threshold_name(weights: &WeightsFile) -> &'static str {
     }
 }
 
-/// What an architecture makes of the encoder's products.
-struct Encoder {
-    rule: ActivationRule,
-    bias: Vec<f32>,
-    scale: Option<Vec<f32>>,
-}
-
-impl Encoder {
-    fn read(settings: &Settings, weights: &WeightsFile) -> Result<Self> {
-        let vector = |name| weights.vector(name, settings.features, "[d_sae]");
-        let rule = match settings.activation {
-            Activation::Gated => return Ok(gated(&vector("b_gate")?, &vector("r_mag")?, vector("b_mag")?)),
-            Activation::Relu => ActivationRule::Relu,
-            Activation::TopK { k, .. } => ActivationRule::top_k(k),
-            // max(z, 0) where z > threshold: a threshold below zero acts as zero.
-            Activation::JumpRelu => ActivationRule::JumpRelu {
-                threshold: match threshold_name(weights) {
-                    "threshold" => at_least_zero(vector("threshold")?),
-                    log => vector(log)?.into_iter().map(f32::exp).collect(),
-                },
+/// Rule, bias and scale of the encoder.
+fn encoder(settings: &Settings, weights: &WeightsFile) -> Result<Encoder> {
+    let vector = |name| weights.vector(name, settings.features, "[d_sae]");
+    let rule = match settings.activation {
+        Activation::Gated => {
+            return Ok(Encoder::gated(
+                &vector("b_gate")?,
+                &vector("r_mag")?,
+                vector("b_mag")?,
+            ));
+        }
+        Activation::Relu => ActivationRule::Relu,
+        Activation::TopK { k, .. } => ActivationRule::top_k(k),
+        Activation::JumpRelu => ActivationRule::JumpRelu {
+            threshold: match threshold_name(weights) {
+                "threshold" => at_least_zero(vector("threshold")?),
+                log => vector(log)?.into_iter().map(f32::exp).collect(),
             },
-        };
-        Ok(Self {
-            rule,
-            bias: vector("b_enc")?,
-            scale: None,
-        })
-    }
-}
-
-fn at_least_zero(values: Vec<f32>) -> Vec<f32> {
-    values.into_iter().map(|value| value.max(0.0)).collect()
-}
-
-/// The gate and the magnitude as one thresholded value.
-fn gated(b_gate: &[f32], r_mag: &[f32], b_mag: Vec<f32>) -> Encoder {
-    let gain: Vec<f64> = r_mag.iter().map(|r| f64::from(*r).exp()).collect();
-    let threshold = b_mag
-        .iter()
-        .zip(b_gate)
-        .zip(&gain)
-        .map(|((b_mag, b_gate), gain)| (f64::from(*b_mag) - f64::from(*b_gate) * gain) as f32)
-        .collect();
-    Encoder {
-        rule: ActivationRule::JumpRelu {
-            threshold: at_least_zero(threshold),
         },
-        bias: b_mag,
-        scale: Some(gain.iter().map(|gain| *gain as f32).collect()),
-    }
+    };
+    Ok(Encoder {
+        rule,
+        bias: vector("b_enc")?,
+        scale: None,
+    })
 }
 
 /// The factors on feature values that finetuning before version 6 learned.
