@@ -334,7 +334,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Sorts a failed write by what the user can do about it.
-    pub(crate) fn from_write(path: &Path, cause: io::Error) -> Self {
+    pub fn from_write(path: &Path, cause: io::Error) -> Self {
         use io::ErrorKind as Kind;
         let path = path.to_path_buf();
         match cause.kind() {

@@ -12,22 +12,35 @@
 //! site. What is written is folded back to raw activations. Decoder rows have length one after every step.
 
 mod auxiliary;
+mod checkpoint;
 mod counters;
 mod dense_pass;
 mod error;
+mod held_out;
+mod history;
+mod member;
 mod objective;
 mod passes;
 mod preparation;
 mod schedule;
 mod settings;
 mod step_report;
+mod survey;
+#[cfg(test)]
+mod torch_fixtures;
+mod trained_dictionary;
+mod trainer;
 mod training_step;
 mod weights;
 
 pub use error::{Result, TrainingError};
+pub use held_out::HeldOutFigures;
+pub use history::HistoryLine;
 pub use objective::Objective;
 pub use preparation::{BiasStart, Preparation};
 pub use schedule::Schedule;
 pub use settings::{Auxiliary, DictionarySettings, FeatureCount, TrainSettings};
 pub use step_report::StepReport;
+pub use trained_dictionary::{TrainedDictionary, WrittenFormat};
+pub use trainer::{Outcome, OutcomeOfDictionary, Progress, Trainer, TrainerFiles};
 pub use training_step::{StepShape, TrainingStep};

@@ -45,7 +45,7 @@ impl Default for TrainSettings {
             shuffle: 1 << 17,
             seed: 0,
             held_out_tokens: 8192,
-            survey_tokens: 1 << 16,
+            survey_tokens: 1 << 14,
             evaluate_every: 100,
             checkpoint_every: 200,
             history_every: 10,
@@ -352,6 +352,11 @@ impl DictionarySettings {
         };
         if let Some((key, value, expected)) = (numbers.into_iter()).find(|&(_, v, e)| !fits(v, e)) {
             return Err(self.wrong(key, value.to_string(), expected));
+        }
+        let name = self.name();
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
+            let expected = "a plain folder name";
+            return Err(self.wrong("name", name, expected));
         }
         if self.skip && !self.is_transcoder() {
             let expected = "false, or an output_site that differs from the site";

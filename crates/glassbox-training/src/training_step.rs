@@ -110,7 +110,7 @@ impl<B: TrainingBackend> TrainingStep<B> {
         let bias = scaled(&preparation.decoder_bias, preparation.output_scale);
         Ok(Self {
             weights: Weights::new(backend, &shape, extras, settings.seed, &bias),
-            centre: backend.upload(&scaled(&preparation.input_mean, preparation.input_scale)),
+            centre: centre(backend, &preparation),
             counters: Counters {
                 density: 1.0,
                 ..Counters::default()
@@ -125,6 +125,12 @@ impl<B: TrainingBackend> TrainingStep<B> {
             shape,
             steps,
         })
+    }
+
+    /// Takes over the scales of an earlier run.
+    pub(crate) fn set_preparation(&mut self, preparation: Preparation) {
+        self.centre = centre(&self.backend, &preparation);
+        self.preparation = preparation;
     }
 
     /// Sizes.
@@ -295,6 +301,18 @@ impl<B: TrainingBackend> TrainingStep<B> {
             dead: self.dead_features().len(),
         })
     }
+}
+
+/// The input's mean in unit scale.
+fn centre<B: TrainingBackend>(backend: &B, preparation: &Preparation) -> B::Buffer {
+    backend.upload(&scaled(&preparation.input_mean, preparation.input_scale))
+}
+
+fn scaled(values: &[f32], scale: f64) -> Vec<f32> {
+    values
+        .iter()
+        .map(|&value| (f64::from(value) * scale) as f32)
+        .collect()
 }
 
 /// Steps in a share of the run.
