@@ -60,6 +60,15 @@ pub enum SourceState {
         /// Where the rows of the corpus stand.
         batches: Box<RowBatchesState>,
     },
+    /// Of a [`crate::StoredActivations`].
+    Stored {
+        /// A checksum over the shards, the sites, the split and the order.
+        identity: String,
+        /// Passes that were begun before this one.
+        pass: u64,
+        /// Blocks of this pass that were given.
+        block: u64,
+    },
 }
 
 impl SourceState {
@@ -68,6 +77,7 @@ impl SourceState {
         match self {
             Self::Memory { .. } => "of activations in memory",
             Self::Model { .. } => "of a model's forward pass",
+            Self::Stored { .. } => "of stored activations",
         }
     }
 }

@@ -7,8 +7,9 @@ use glassbox_model::forward_error::ForwardError;
 use glassbox_model::locate::LocateError;
 use glassbox_model::site::Site;
 use glassbox_model::tokenizer::TokenizerError;
+use glassbox_store::StoreError;
 
-use crate::{DocumentCounts, DocumentPlace};
+use crate::{ActivationType, DocumentCounts, DocumentPlace};
 
 /// An error of a corpus or of activations.
 #[derive(Debug, thiserror::Error)]
@@ -152,6 +153,115 @@ pub enum CorpusError {
         /// The value.
         value: f32,
     },
+    /// A value that the type in which activations are stored cannot hold.
+    #[error(
+        "`{site}` is {value} at document {document}, token {document_position} (row {row}, position {position}, element {element}): more \
+         than {dtype} holds, which is {}; store this site as bf16 or f32", dtype.largest()
+    )]
+    TooLarge {
+        /// Name of the site.
+        site: String,
+        /// Number of the document.
+        document: u64,
+        /// Place of the token in the document.
+        document_position: u32,
+        /// Number of the row.
+        row: u64,
+        /// Position in the row.
+        position: usize,
+        /// Element of the site's row.
+        element: usize,
+        /// The value.
+        value: f32,
+        /// The type.
+        dtype: ActivationType,
+    },
+    /// Files could not be written or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Activations need more room than there is.
+    #[error(
+        "{}: the activations need about {needed} more bytes, but only {available} are left ({reason}); free some space and continue with \
+         --resume, or extract fewer tokens or sites into another folder", folder.display()
+    )]
+    NoRoom {
+        /// The folder.
+        folder: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes left.
+        available: u64,
+        /// Whether the budget or the file system is the limit.
+        reason: &'static str,
+    },
+    /// An extraction was stopped.
+    #[error("stopped with {shards} finished shards ({tokens} tokens) in {}; they are kept, and --resume goes on after them", folder.display())]
+    Interrupted {
+        /// The folder.
+        folder: PathBuf,
+        /// Finished shards.
+        shards: usize,
+        /// Tokens in them.
+        tokens: u64,
+    },
+    /// Activations are there already.
+    #[error("{} already holds activations; continue them with --resume, or choose another folder", folder.display())]
+    ActivationsExist {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A folder that holds something else.
+    #[error("{} is not empty and holds no activations (it holds {}); choose a new or empty folder", folder.display(), entries.join(", "))]
+    OtherContent {
+        /// The folder.
+        folder: PathBuf,
+        /// Up to five names in it.
+        entries: Vec<String>,
+    },
+    /// No activations are there.
+    #[error("{} holds no activations (no activations.json); give a folder that `glassbox extract` wrote", folder.display())]
+    NoActivations {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Activations that are not finished.
+    #[error("the activations in {} are not finished; continue the extraction with --resume", folder.display())]
+    Unfinished {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A shard that is not what the manifest says.
+    #[error("{}: {problem}; copy the folder again, or extract again", path.display())]
+    Shard {
+        /// The shard.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A stored value that is not finite.
+    #[error(
+        "{}: `{site}`, row {row} holds {value} in column {column}; the file was changed after it was written: extract again", path.display()
+    )]
+    NonFiniteStored {
+        /// The shard.
+        path: PathBuf,
+        /// The site.
+        site: Site,
+        /// The row of the shard.
+        row: usize,
+        /// The column.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+    /// Activations of another model, or without a site that is needed.
+    #[error("the activations in {} {problem}", folder.display())]
+    WrongActivations {
+        /// The folder.
+        folder: PathBuf,
+        /// What does not fit, and what to do.
+        problem: String,
+    },
     /// A forward pass was refused.
     #[error(transparent)]
     Forward(#[from] ForwardError),
@@ -220,6 +330,16 @@ pub enum CorpusError {
 }
 
 impl CorpusError {
+    /// Whether the same command with `--resume` continues once the cause is gone (exit code 3 rather than 2).
+    #[must_use]
+    pub fn is_resumable(&self) -> bool {
+        match self {
+            Self::Interrupted { .. } | Self::NoRoom { .. } => true,
+            Self::Store(error) => error.is_resumable(),
+            _ => false,
+        }
+    }
+
     /// A failed read.
     pub(crate) fn read(path: &Path, cause: io::Error) -> Self {
         Self::Read {

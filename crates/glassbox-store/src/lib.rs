@@ -17,6 +17,7 @@ mod atomic;
 mod column;
 mod disk;
 mod error;
+mod folder_lock;
 mod hash;
 mod json;
 mod lock;
@@ -35,6 +36,7 @@ pub use atomic::{AtomicFile, TEMPORARY_PREFIX, WrittenFile, remove_temporaries, 
 pub use column::{Cell, Column, ColumnReader, ColumnWriter, Scalar};
 pub use disk::{DiskBudget, DiskState, DiskWatch, free_bytes};
 pub use error::{Difference, StoreError};
+pub use folder_lock::FolderLock;
 pub use hash::{Checksum, hash_bytes, hash_file, hash_named_files};
 pub use json::{JsonError, check_finite, to_json};
 pub use manifest::{FinalFile, MANIFEST_FORMAT, Manifest, Stage, StageStatus};
