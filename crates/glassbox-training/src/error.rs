@@ -75,16 +75,14 @@ pub enum TrainingError {
     },
     /// Too few tokens.
     #[error(
-        "there are {found} training tokens and {held_out} held-out ones; at least {needed} and 1 are needed: give more documents, \
-             a larger held-out share or a smaller batch"
+        "there are {found} training tokens and {held_out} held-out ones; at least 2 and 1 are needed: give more documents or a \
+         larger held-out share"
     )]
     TooFewTokens {
         /// Training tokens found.
         found: u64,
         /// Held-out tokens found.
         held_out: u64,
-        /// Training tokens needed.
-        needed: u64,
     },
     /// The numbers ran away.
     #[error(

@@ -14,7 +14,6 @@ use crate::objective::Objective;
 use crate::preparation::Preparation;
 use crate::settings::{DictionarySettings, TrainSettings};
 use crate::step_report::StepReport;
-use crate::survey::Survey;
 use crate::trained_dictionary::TrainedDictionary;
 use crate::training_step::{StepShape, TrainingStep};
 
@@ -41,7 +40,7 @@ impl<B: TrainingBackend> Member<B> {
         dictionary: &DictionarySettings,
         settings: &TrainSettings,
         sites: &[SourceSite],
-        survey: &Survey,
+        survey: &[Vec<f32>],
     ) -> Result<Self> {
         let place = |name: &str| {
             (sites.iter().position(|site| site.site.to_string() == name)).ok_or_else(|| {
@@ -65,10 +64,10 @@ impl<B: TrainingBackend> Member<B> {
         };
         let target = output.map(|output| {
             let site = dictionary.output_site.as_deref().unwrap_or_default();
-            (site, survey.training[output].as_slice(), sites[output].width)
+            (site, survey[output].as_slice(), sites[output].width)
         });
         let preparation = Preparation::measure(
-            (&dictionary.site, &survey.training[input], width),
+            (&dictionary.site, &survey[input], width),
             target,
             dictionary.bias_start,
         )?;

@@ -19,7 +19,7 @@ use crate::error::{Result, TrainingError};
 use crate::history::{self, HistoryLine};
 use crate::member::Member;
 use crate::settings::TrainSettings;
-use crate::survey::Survey;
+use crate::survey::first_rows;
 use crate::trained_dictionary::WrittenFormat;
 use crate::{HeldOutFigures, StepReport};
 
@@ -89,7 +89,9 @@ pub struct Trainer<B: TrainingBackend, S> {
 const SETTINGS: &str = "settings.json";
 
 impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
-    /// Begins a run, or with `resume` continues the one in the folder (or begins it, where there is none).
+    /// Begins a run, or with `resume` continues the one in the folder (or begins it, where there is none). Rows of the
+    /// training split come from `source`, those to measure on from `held_out`, which has the same sites; the two may read the
+    /// same data, each at its own place.
     ///
     /// # Errors
     /// [`TrainingError::Setting`], [`TrainingError::NoSite`], [`TrainingError::NoVariance`], [`TrainingError::TooFewTokens`];
@@ -98,6 +100,7 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
     pub fn new(
         backend: &B,
         mut source: S,
+        held_out: &mut dyn ActivationSource,
         settings: TrainSettings,
         files: TrainerFiles,
         resume: bool,
@@ -107,7 +110,15 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
         check_sites(&settings, &sites)?;
         claim(&files.folder, &settings, resume)?;
         let origin = source.origin();
-        let survey = Survey::of(&mut source, &settings)?;
+        check_sites(&settings, held_out.sites())?;
+        let (survey, found) = first_rows(&mut source, Split::Train, settings.survey_tokens)?;
+        let (held_out, held_out_found) = first_rows(held_out, Split::HeldOut, settings.held_out_tokens)?;
+        if found < 2 || held_out_found == 0 {
+            return Err(TrainingError::TooFewTokens {
+                found: found as u64,
+                held_out: held_out_found as u64,
+            });
+        }
         let mut members = Vec::new();
         for dictionary in &settings.dictionaries {
             members.push(Member::new(backend, dictionary, &settings, &sites, &survey)?);
@@ -121,7 +132,7 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
         let mut trainer = Self {
             backend: backend.clone(),
             buffer: ShuffleBuffer::new(source, shuffle)?,
-            held_out: survey.held_out,
+            held_out,
             files,
             origin,
             members,

@@ -70,6 +70,13 @@ pub enum Verb {
         after_help = "Example: glassbox encode --dictionary DIR --input x.safetensors --out features.safetensors"
     )]
     Encode(EncodeArguments),
+    /// Train dictionaries on the activations of a model.
+    #[command(
+        after_help = "Examples:\n  glassbox train --model DIR --corpus texts/ --sites 'blocks.{1,3}.hook_resid_post' --k 32 --features 16d \
+                            --tokens 2000000 --out trained\n  glassbox train --model DIR --corpus texts/ --config train.toml --out trained --resume\n\nThe \
+                            settings file is described in docs/concepts/training.md."
+    )]
+    Train(TrainArguments),
     /// Patch activations of a clean run into a corrupted run, at every layer and position.
     #[command(
         after_help = "Example: glassbox patch DIR --clean 'When Mary and John went home, John gave it to' --corrupted 'When \
@@ -276,6 +283,113 @@ pub struct EncodeArguments {
     /// File to write: `features` [n, F] and `reconstruction` [n, d].
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Print figures as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a dictionary is trained to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum ArchitectureArgument {
+    /// ReLU with an L1 penalty; needs --l1.
+    Relu,
+    /// Gates and magnitudes with an L1 penalty; needs --l1.
+    Gated,
+    /// The k largest features of each token; needs --k.
+    Topk,
+    /// The n·k largest features of each batch of n tokens; needs --k.
+    BatchTopk,
+    /// A threshold per feature; needs --l0.
+    Jumprelu,
+    /// BatchTopK on nested prefixes of the features; needs --k.
+    Matryoshka,
+}
+
+/// A format that a dictionary is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum TrainFormatArgument {
+    /// This program's own, with settings and measured figures.
+    Glassbox,
+    /// SAELens 6.
+    Saelens,
+}
+
+/// Flags of `train`.
+#[derive(Debug, Args)]
+pub struct TrainArguments {
+    /// Model folder, or hub id in the local Hugging Face cache.
+    #[arg(long, value_name = "DIR|ID")]
+    pub model: String,
+    /// Type in which the weights are held: stored, f32 or bf16 (half the memory, a relative error of up to 2^-9 each).
+    #[arg(long, default_value_t, value_name = "TYPE")]
+    pub weights: WeightType,
+    /// Text to read: files, folders, patterns, or data sets of the local Hugging Face cache. May be given several times.
+    #[arg(long, required = true, value_name = "PATH")]
+    pub corpus: Vec<String>,
+    /// Key or column of the text in JSON lines and Parquet.
+    #[arg(long, default_value = "text", value_name = "NAME")]
+    pub text_column: String,
+    /// Tokens per row, BOS included.
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = at_least_one)]
+    pub context: usize,
+    /// Share of the documents that figures are measured on and that are never trained on.
+    #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
+    pub held_out_share: f64,
+    /// Tokens of one forward pass.
+    #[arg(long, default_value_t = 4096, value_name = "N", value_parser = at_least_one)]
+    pub forward_tokens: usize,
+    /// Settings of all dictionaries (TOML), instead of the flags below.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sites", "output_sites", "k", "l1", "l0"])]
+    pub config: Option<PathBuf>,
+    /// Sites to train a dictionary for each: TransformerLens names, with * and ? as wildcards, separated by commas.
+    #[arg(long, value_name = "GLOB,…")]
+    pub sites: Option<String>,
+    /// For transcoders: the sites to be written, as many as --sites selects, in the same order.
+    #[arg(long, value_name = "GLOB,…")]
+    pub output_sites: Option<String>,
+    /// Give transcoders a linear map from input to output besides.
+    #[arg(long, requires = "output_sites")]
+    pub skip: bool,
+    /// What is trained.
+    #[arg(long, value_enum, default_value_t = ArchitectureArgument::Topk)]
+    pub architecture: ArchitectureArgument,
+    /// Features per token of topk, batch_topk and matryoshka.
+    #[arg(long, value_name = "K", value_parser = at_least_one)]
+    pub k: Option<usize>,
+    /// Coefficient of the penalty of relu and gated, for activations of unit variance.
+    #[arg(long, value_name = "X")]
+    pub l1: Option<f64>,
+    /// Features per token that jumprelu aims at.
+    #[arg(long, value_name = "L0")]
+    pub l0: Option<f64>,
+    /// Number of features, or a multiple of the site's width such as 16d.
+    #[arg(long, default_value = "16d", value_name = "F")]
+    pub features: glassbox_training::FeatureCount,
+    /// Seeds of the first weights, one dictionary each, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "0", value_name = "N,…")]
+    pub seeds: Vec<u64>,
+    /// Learning rate; by the number of features unless given.
+    #[arg(long, value_name = "X")]
+    pub learning_rate: Option<f64>,
+    /// Tokens to train on; 2 million unless given here or in the settings.
+    #[arg(long, value_name = "N")]
+    pub tokens: Option<u64>,
+    /// Tokens of a step; 4096 unless given here or in the settings.
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Tokens that the shuffle buffer holds.
+    #[arg(long, value_name = "N")]
+    pub shuffle: Option<usize>,
+    /// Folder for the run.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Format of the dictionaries.
+    #[arg(long, value_enum, default_value_t = TrainFormatArgument::Glassbox)]
+    pub format: TrainFormatArgument,
+    /// Continue an interrupted run; what follows is the same to the bit.
+    #[arg(long)]
+    pub resume: bool,
     /// Print figures as JSON.
     #[arg(long)]
     pub json: bool,

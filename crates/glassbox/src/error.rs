@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use glassbox_corpus::CorpusError;
 use glassbox_dictionary::DictionaryError;
 use glassbox_experiment::ExperimentError;
 use glassbox_kernels::KernelError;
@@ -15,6 +16,7 @@ use glassbox_model::site::SiteError;
 use glassbox_model::tokenizer::TokenizerError;
 use glassbox_report::ReportError;
 use glassbox_store::{JsonError, StoreError};
+use glassbox_training::TrainingError;
 use thiserror::Error;
 
 use crate::exit_code;
@@ -47,6 +49,12 @@ pub enum CliError {
     /// A dictionary cannot be used.
     #[error(transparent)]
     Dictionary(#[from] DictionaryError),
+    /// A corpus or its activations cannot be used.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// A dictionary cannot be trained.
+    #[error(transparent)]
+    Training(#[from] TrainingError),
     /// The backend refused an operation.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -188,6 +196,7 @@ impl CliError {
             | Self::Resumable { .. } => exit_code::PARTIAL,
             Self::Store(error)
             | Self::Experiment(ExperimentError::Store(error))
+            | Self::Training(TrainingError::Store(error))
             | Self::Report(ReportError::Store(error))
                 if error.is_resumable() =>
             {

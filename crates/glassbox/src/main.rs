@@ -19,6 +19,7 @@ mod shell;
 mod site_list;
 mod table;
 mod tensor_file;
+mod train_progress;
 
 use std::process::ExitCode;
 

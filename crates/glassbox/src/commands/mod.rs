@@ -11,6 +11,7 @@ mod run;
 mod screen;
 mod sweep;
 mod trace;
+mod train;
 
 use crate::arguments::{Arguments, Verb};
 use crate::error::CliError;
@@ -29,6 +30,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, CliError> {
         Verb::Generate(verb) => generate::generate(verb),
         Verb::Trace(verb) => trace::trace(verb),
         Verb::Encode(verb) => encode::encode(verb),
+        Verb::Train(verb) => train::train(verb, arguments.quiet),
         Verb::Patch(verb) => patch::patch(verb, arguments.quiet),
         Verb::Screen(verb) => screen::screen(verb, arguments.quiet),
         Verb::Report(verb) => report::report(verb),

@@ -1,0 +1,282 @@
+//! `train`: dictionaries from activations.
+
+use std::fs;
+use std::path::Path;
+
+use glassbox_corpus::{
+    ActivationSource, DocumentReader, DocumentSource, ModelActivations, RowOptions, Split, TokenRows,
+};
+use glassbox_dictionary::ModelReference;
+use glassbox_kernels::CpuBackend;
+use glassbox_model::locate::HubEnvironment;
+use glassbox_model::model_hash::model_hash;
+use glassbox_model::site::Site;
+use glassbox_training::{
+    DictionarySettings, Objective, Outcome, TrainSettings, Trainer, TrainerFiles, WrittenFormat,
+};
+use serde_json::json;
+
+use crate::arguments::{ArchitectureArgument, TrainArguments, TrainFormatArgument};
+use crate::error::CliError;
+use crate::exit_code;
+use crate::interrupt::Interrupt;
+use crate::named_model::NamedModel;
+use crate::output::{print, print_json, tell};
+use crate::site_list;
+use crate::table::{count, table};
+use crate::train_progress::TrainProgress;
+
+/// Trains, or continues to.
+///
+/// # Errors
+/// A [`CliError`] if flags, settings, model, corpus or folder cannot be used.
+pub fn train(arguments: &TrainArguments, quiet: bool) -> Result<u8, CliError> {
+    let interrupt = Interrupt::listen()?;
+    let model = NamedModel::open(&arguments.model, arguments.weights)?;
+    let settings = settings(arguments, &model)?;
+    let sites = sites_of(&settings, &model)?;
+    let hash = model_hash(&model.folder)?;
+    let files = TrainerFiles {
+        folder: arguments.out.clone(),
+        format: match arguments.format {
+            TrainFormatArgument::Glassbox => WrittenFormat::Glassbox,
+            TrainFormatArgument::Saelens => WrittenFormat::Saelens,
+        },
+        model: ModelReference {
+            name: Some(arguments.model.clone()),
+            hash: Some(hash.clone()),
+            processing: Vec::new(),
+        },
+    };
+    let source = |split| -> Result<_, CliError> {
+        let documents = DocumentSource {
+            text_column: arguments.text_column.clone(),
+            ..DocumentSource::of_paths(arguments.corpus.iter().cloned())
+        };
+        let reader = DocumentReader::open(documents, &HubEnvironment::of_process())?;
+        let options = RowOptions {
+            context: arguments.context,
+            held_out_share: arguments.held_out_share,
+            ..RowOptions::default()
+        };
+        let rows = TokenRows::new(
+            reader,
+            model.tokenizer()?,
+            model.model.config(),
+            &options,
+            Some(split),
+        )?;
+        Ok(ModelActivations::new(
+            &model.model,
+            Some(hash.clone()),
+            rows,
+            &sites,
+            arguments.forward_tokens,
+        )?)
+    };
+    let mut held_out = source(Split::HeldOut)?;
+    let outcome = run(
+        arguments,
+        settings,
+        files,
+        source(Split::Train)?,
+        &mut held_out,
+        &interrupt,
+        quiet,
+    )?;
+    report(arguments, &outcome)
+}
+
+fn run(
+    arguments: &TrainArguments,
+    settings: TrainSettings,
+    files: TrainerFiles,
+    source: impl ActivationSource,
+    held_out: &mut dyn ActivationSource,
+    interrupt: &Interrupt,
+    quiet: bool,
+) -> Result<Outcome, CliError> {
+    let mut trainer = Trainer::new(&CpuBackend, source, held_out, settings, files, arguments.resume)?;
+    let mut progress = TrainProgress::new(quiet);
+    let outcome = trainer.run(&mut |step| {
+        progress.show(step);
+        !interrupt.came()
+    });
+    progress.end();
+    Ok(outcome?)
+}
+
+/// From the settings file, or from the flags.
+fn settings(arguments: &TrainArguments, model: &NamedModel) -> Result<TrainSettings, CliError> {
+    let mut settings = match &arguments.config {
+        Some(path) => from_file(path)?,
+        None => TrainSettings {
+            dictionaries: dictionaries(arguments, model)?,
+            ..TrainSettings::default()
+        },
+    };
+    if let Some(tokens) = arguments.tokens {
+        settings.tokens = tokens;
+    }
+    if let Some(batch) = arguments.batch {
+        settings.batch = batch;
+    }
+    if let Some(shuffle) = arguments.shuffle {
+        settings.shuffle = shuffle;
+    }
+    settings.check()?;
+    Ok(settings)
+}
+
+fn from_file(path: &Path) -> Result<TrainSettings, CliError> {
+    let text = fs::read_to_string(path)
+        .map_err(|cause| CliError::usage(format!("cannot read {}: {cause}", path.display())))?;
+    toml::from_str(&text)
+        .map_err(|cause| CliError::usage(format!("{}: {}", path.display(), cause.to_string().trim_end())))
+}
+
+/// One dictionary for every site and seed.
+fn dictionaries(arguments: &TrainArguments, model: &NamedModel) -> Result<Vec<DictionarySettings>, CliError> {
+    let config = model.model.config();
+    let Some(list) = &arguments.sites else {
+        return Err(CliError::usage_with_hint(
+            "neither --sites nor --config says what to train",
+            "name sites, --sites 'blocks.*.hook_resid_post' for example",
+        ));
+    };
+    let sites = site_list::select(list, config)?;
+    let outputs = match &arguments.output_sites {
+        None => vec![None; sites.len()],
+        Some(list) => {
+            let outputs = site_list::select(list, config)?;
+            if outputs.len() != sites.len() {
+                return Err(CliError::usage(format!(
+                    "--sites selects {} sites and --output-sites {}; a transcoder needs one of each",
+                    sites.len(),
+                    outputs.len()
+                )));
+            }
+            outputs.into_iter().map(Some).collect()
+        }
+    };
+    let objective = objective(arguments)?;
+    let mut dictionaries = Vec::new();
+    for (site, output) in sites.into_iter().zip(outputs) {
+        for &seed in &arguments.seeds {
+            let mut dictionary =
+                DictionarySettings::new(site.to_string(), arguments.features, objective.clone());
+            dictionary.output_site = output.map(|output| output.to_string());
+            dictionary.skip = arguments.skip;
+            dictionary.learning_rate = arguments.learning_rate;
+            dictionary.seed = seed;
+            dictionaries.push(dictionary);
+        }
+    }
+    Ok(dictionaries)
+}
+
+fn objective(arguments: &TrainArguments) -> Result<Objective, CliError> {
+    let needs = |flag: &str, example: &str| {
+        let what = format!("this architecture needs {flag}");
+        CliError::usage_with_hint(what, format!("{flag} {example} for example"))
+    };
+    let k = || arguments.k.ok_or_else(|| needs("--k", "50"));
+    let l1 = || arguments.l1.ok_or_else(|| needs("--l1", "0.05"));
+    Ok(match arguments.architecture {
+        ArchitectureArgument::Relu => Objective::Relu { l1: l1()? },
+        ArchitectureArgument::Gated => Objective::Gated { l1: l1()? },
+        ArchitectureArgument::Topk => Objective::TopK { k: k()? },
+        ArchitectureArgument::BatchTopk => Objective::BatchTopK { k: k()? },
+        ArchitectureArgument::Matryoshka => Objective::matryoshka(k()?),
+        ArchitectureArgument::Jumprelu => {
+            Objective::jump_relu(arguments.l0.ok_or_else(|| needs("--l0", "50"))?)
+        }
+    })
+}
+
+/// Every site that the settings name, each once.
+fn sites_of(settings: &TrainSettings, model: &NamedModel) -> Result<Vec<Site>, CliError> {
+    let mut sites = Vec::new();
+    for dictionary in &settings.dictionaries {
+        for name in std::iter::once(&dictionary.site).chain(&dictionary.output_site) {
+            let site = Site::parse(name, model.model.config())?;
+            if !sites.contains(&site) {
+                sites.push(site);
+            }
+        }
+    }
+    Ok(sites)
+}
+
+fn report(arguments: &TrainArguments, outcome: &Outcome) -> Result<u8, CliError> {
+    if arguments.json {
+        let dictionaries: Vec<_> = (outcome.dictionaries.iter())
+            .map(|dictionary| {
+                json!({
+                    "name": dictionary.name,
+                    "folder": dictionary.folder,
+                    "record": dictionary.record,
+                    "failure": dictionary.failure,
+                })
+            })
+            .collect();
+        print_json(&json!({
+            "finished": outcome.finished,
+            "steps": outcome.step,
+            "out": arguments.out,
+            "dictionaries": dictionaries,
+        }))?;
+    } else {
+        let rows: Vec<Vec<String>> = (outcome.dictionaries.iter())
+            .filter_map(|dictionary| {
+                let record = dictionary.record.as_ref()?;
+                Some(vec![
+                    dictionary.name.clone(),
+                    format!("{:.4}", record.explained_variance),
+                    format!("{:.1}", record.l0),
+                    format!("{:.1}", 100.0 * record.dead_share),
+                    format!("{:.1}", 100.0 * record.silent_share),
+                    count(record.tokens),
+                ])
+            })
+            .collect();
+        let headings = [
+            "dictionary",
+            "explained variance",
+            "L0",
+            "dead %",
+            "silent %",
+            "tokens",
+        ];
+        if !rows.is_empty() {
+            print(&table(&headings, &rows))?;
+        }
+        for dictionary in &outcome.dictionaries {
+            if let Some(failure) = &dictionary.failure {
+                tell(&format!("given up: {failure}"));
+            }
+        }
+        if outcome.finished {
+            print(&format!(
+                "Written: {}\n",
+                arguments.out.join("dictionaries").display()
+            ))?;
+        }
+    }
+    if !outcome.finished {
+        tell(&format!(
+            "stopped after {} steps; continue with the same command and --resume",
+            outcome.step
+        ));
+        return Ok(exit_code::PARTIAL);
+    }
+    let failed = outcome
+        .dictionaries
+        .iter()
+        .any(|dictionary| dictionary.failure.is_some());
+    Ok(if failed {
+        exit_code::CHECK_FAILED
+    } else {
+        exit_code::DONE
+    })
+}
