@@ -20,6 +20,6 @@ mod watch;
 
 pub use encoding::{Encoding, encode_tokens};
 pub use error::{InterpretationError, Result};
-pub use rows::{PassRows, TokenRow};
+pub use rows::PassRows;
 pub use site_pass::{SiteRequest, SiteValues, site_values};
 pub use watch::{Unwatched, Watch};

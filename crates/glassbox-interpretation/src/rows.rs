@@ -1,19 +1,9 @@
 //! Rows of tokens that go through the model together, and which of their tokens count.
 
+use glassbox_corpus::TokenRow;
 use glassbox_model::batch::TokenBatch;
 
 use crate::error::Result;
-
-/// One row of tokens, as the corpus gives it. All lists are as long as the row.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TokenRow {
-    /// Token ids.
-    pub tokens: Vec<u32>,
-    /// Number of the document that each token is of.
-    pub documents: Vec<u64>,
-    /// Whether each token counts as data, by the corpus's policy of first positions.
-    pub keep: Vec<bool>,
-}
 
 /// Rows of one forward pass, laid out.
 #[derive(Debug)]

@@ -3,15 +3,27 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use glassbox_corpus::{Split, TokenRow};
 use glassbox_dictionary::SparseFeatures;
+use glassbox_interpretation::PassRows;
 use glassbox_interpretation::census::{CensusFindings, CensusSettings, FeatureCensus};
-use glassbox_interpretation::{PassRows, TokenRow};
 use proptest::prelude::*;
 
 const FEATURES: usize = 7;
 
 /// Rows with the activations of every token [tokens][features], zero where inactive.
 type Corpus = Vec<(TokenRow, Vec<[f32; FEATURES]>)>;
+
+fn row_of(tokens: &[u32], documents: &[u64], keep: &[bool]) -> TokenRow {
+    TokenRow {
+        number: 0,
+        split: Split::HeldOut,
+        tokens: tokens.to_vec(),
+        documents: documents.to_vec(),
+        document_positions: Vec::new(),
+        keep: keep.to_vec(),
+    }
+}
 
 fn corpus() -> impl Strategy<Value = Corpus> {
     let token = (0_u32..6, prop::bool::weighted(0.15), prop::bool::weighted(0.9));
@@ -23,7 +35,7 @@ fn corpus() -> impl Strategy<Value = Corpus> {
         rows.into_iter()
             .map(|row| {
                 document += 1;
-                let mut tokens = TokenRow::default();
+                let mut tokens = row_of(&[], &[], &[]);
                 let mut values = Vec::new();
                 for ((token, new_document, keep), of_token) in row {
                     document += u64::from(new_document);
@@ -160,11 +172,11 @@ proptest! {
 
 #[test]
 fn activations_around_a_peak_are_those_of_the_feature() {
-    let row = TokenRow {
-        tokens: vec![5, 6, 7, 8, 9],
-        documents: vec![1, 1, 1, 1, 2],
-        keep: vec![false, true, true, true, true],
-    };
+    let row = row_of(
+        &[5, 6, 7, 8, 9],
+        &[1, 1, 1, 1, 2],
+        &[false, true, true, true, true],
+    );
     let mut values = vec![[0.0; FEATURES]; 5];
     for (i, value) in [(1, 1.0), (2, 4.0), (4, 9.0)] {
         values[i][3] = value;

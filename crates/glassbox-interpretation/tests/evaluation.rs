@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use glassbox_corpus::{Split, TokenRow};
 use glassbox_dictionary::{FeatureEdit, formats};
 use glassbox_interpretation::evaluation::{
     Evaluation, EvaluationSettings, EvaluationSubject, Evidence, TrainingFigures, evaluate,
 };
-use glassbox_interpretation::{InterpretationError, TokenRow, Unwatched, Watch};
+use glassbox_interpretation::{InterpretationError, Unwatched, Watch};
 use glassbox_kernels::CpuBackend;
 use glassbox_model::batch::TokenBatch;
 use glassbox_model::edit::{BatchRows, Positions, RowIntervention, RowProgram};
@@ -34,6 +35,9 @@ fn rows(figures: &Value) -> Vec<TokenRow> {
     let list = |key: &str, row: usize| figures["rows"][key][row].as_array().unwrap().clone();
     (0..figures["rows"]["tokens"].as_array().unwrap().len())
         .map(|row| TokenRow {
+            number: row as u64,
+            split: Split::HeldOut,
+            document_positions: Vec::new(),
             tokens: list("tokens", row)
                 .iter()
                 .map(|v| v.as_u64().unwrap() as u32)

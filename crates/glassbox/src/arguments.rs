@@ -6,7 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use glassbox_model::load_options::WeightType;
 use glassbox_store::SweepShard;
 
+use crate::corpus_arguments::CorpusArguments;
 use crate::feature_setting::FeatureSetting;
+use crate::requirements::Requirements;
 
 /// A workbench for mechanistic interpretability of language models.
 ///
@@ -89,6 +91,20 @@ pub enum Verb {
                             L5-123 --mode zero --steps 10 --out screen.parquet"
     )]
     Screen(ScreenArguments),
+    /// Measure what dictionaries are worth: reconstruction, sparsity, and the model's loss with the dictionary in its place.
+    #[command(
+        after_help = "Examples:\n  glassbox evaluate MODEL dictionaries --corpus held-out.jsonl\n  glassbox evaluate MODEL \
+                            dictionaries/L3 --corpus text.parquet --require ev=0.9,l0=16,dead=0.1\n\nWhere a dictionary records how its \
+                            training split the documents, it is judged on those held out."
+    )]
+    Evaluate(EvaluateArguments),
+    /// Describe all features of dictionaries in one pass over a corpus: contexts, tokens, logit weights, neighbours; a page to browse.
+    #[command(
+        after_help = "Examples:\n  glassbox features MODEL dictionaries --corpus text.jsonl --out features\n  glassbox features \
+                            features --show L3-120\n  glassbox features MODEL dictionaries/L3 --corpus text.jsonl --out features \
+                            --endpoint http://localhost:8000/v1 --label-model NAME"
+    )]
+    Features(FeaturesArguments),
     /// Write the HTML report of a run again.
     #[command(after_help = "Example: glassbox report runs/first")]
     Report(ReportArguments),
@@ -484,6 +500,103 @@ pub struct ReportArguments {
     /// The run directory.
     pub run: PathBuf,
     /// Print the path as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `evaluate`.
+#[derive(Debug, Args)]
+pub struct EvaluateArguments {
+    /// Model folder, or hub id in the local Hugging Face cache.
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Dictionaries, or folders of them.
+    #[arg(required = true, value_name = "DICT")]
+    pub dictionaries: Vec<PathBuf>,
+    /// Type in which the model's weights are held: stored, f32 or bf16.
+    #[arg(long, default_value_t, value_name = "TYPE")]
+    pub weights: WeightType,
+    /// The corpus.
+    #[command(flatten)]
+    pub corpus: CorpusArguments,
+    /// Tokens that count as data, at least.
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub tokens: u64,
+    /// Use all documents, also those that the dictionary was trained on.
+    #[arg(long)]
+    pub all_documents: bool,
+    /// Leave out the model's loss, which needs three more passes per dictionary.
+    #[arg(long)]
+    pub no_loss: bool,
+    /// Figures that every dictionary must reach, else exit code 1: ev, cosine, recovered at least; l0, dead, kl at most.
+    #[arg(long, value_name = "NAME=LIMIT,…")]
+    pub require: Option<Requirements>,
+    /// Seed of the bootstrap.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// JSON file to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `features`.
+#[derive(Debug, Args)]
+pub struct FeaturesArguments {
+    /// The model and the dictionaries (or folders of them); with --show the folder of an earlier census.
+    #[arg(required = true, value_name = "MODEL DICT")]
+    pub paths: Vec<PathBuf>,
+    /// Type in which the model's weights are held: stored, f32 or bf16.
+    #[arg(long, default_value_t, value_name = "TYPE")]
+    pub weights: WeightType,
+    /// The corpus.
+    #[command(flatten)]
+    pub corpus: CorpusArguments,
+    /// Tokens to read, about.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub tokens: u64,
+    /// Folder to write; every dictionary gets a folder in it.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Tokens shown before a context's peak.
+    #[arg(long, value_name = "N")]
+    pub context_before: Option<usize>,
+    /// Tokens shown after it.
+    #[arg(long, value_name = "N")]
+    pub context_after: Option<usize>,
+    /// Contexts kept from the top.
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+    /// Seed of the samples.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Write batches for Neuronpedia too, under this name of the set.
+    #[arg(long, value_name = "SET")]
+    pub neuronpedia: Option<String>,
+    /// Show one feature of an earlier census: L3-120.
+    #[arg(long, value_name = "FEATURE", conflicts_with_all = ["corpus", "out", "endpoint"])]
+    pub show: Option<String>,
+    /// Ask this OpenAI-compatible endpoint for labels; contexts of the corpus are sent to it. Nothing is sent without this flag.
+    #[arg(long, value_name = "URL", requires = "label_model")]
+    pub endpoint: Option<String>,
+    /// Name of the model that is asked.
+    #[arg(long, value_name = "NAME", requires = "endpoint")]
+    pub label_model: Option<String>,
+    /// Environment variable that holds the endpoint's key.
+    #[arg(long, value_name = "NAME", requires = "endpoint")]
+    pub endpoint_key_variable: Option<String>,
+    /// Seconds that a request may take.
+    #[arg(long, value_name = "N", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub endpoint_timeout: u64,
+    /// Features to label, the most consistent first.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub label_features: usize,
+    /// Features asked about at the same time.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = at_least_one)]
+    pub label_requests: usize,
+    /// Print the summary (with --show the feature) as JSON.
     #[arg(long)]
     pub json: bool,
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use glassbox_corpus::CorpusError;
 use glassbox_dictionary::DictionaryError;
 use glassbox_experiment::ExperimentError;
+use glassbox_interpretation::InterpretationError;
+use glassbox_interpretation::labels::LabelError;
 use glassbox_kernels::KernelError;
 use glassbox_model::forward_error::ForwardError;
 use glassbox_model::generate::GenerateError;
@@ -107,6 +109,29 @@ pub enum CliError {
     /// An experiment cannot be run, or was stopped.
     #[error(transparent)]
     Experiment(#[from] ExperimentError),
+    /// A corpus cannot be read, or gives no tokens.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// A dictionary cannot be evaluated, or its features not described.
+    #[error(transparent)]
+    Interpretation(#[from] InterpretationError),
+    /// Features cannot be labelled.
+    #[error(transparent)]
+    Label(LabelError),
+    /// A file cannot be read.
+    #[error("cannot read {}: {cause}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system or the reader said.
+        cause: io::Error,
+    },
+    /// A signal came before the end.
+    #[error("stopped by a signal; {what}")]
+    Interrupted {
+        /// What became of the work.
+        what: &'static str,
+    },
     /// A report cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -193,6 +218,8 @@ impl CliError {
         match self {
             Self::Experiment(ExperimentError::Interrupted { .. } | ExperimentError::ShardsMissing { .. })
             | Self::Stopped { .. }
+            | Self::Interrupted { .. }
+            | Self::Label(LabelError::Endpoint { .. })
             | Self::Resumable { .. } => exit_code::PARTIAL,
             Self::Store(error)
             | Self::Experiment(ExperimentError::Store(error))

@@ -3,16 +3,20 @@
 mod arguments;
 mod assets;
 mod commands;
+mod corpus_arguments;
 mod encoding_figures;
 mod error;
 mod exit_code;
 mod feature_setting;
+mod feature_view;
 mod inspection;
 mod interrupt;
+mod named_dictionaries;
 mod named_model;
 mod output;
 mod plan_summary;
 mod progress;
+mod requirements;
 mod run_summary;
 mod shard_choice;
 mod shell;
@@ -20,6 +24,7 @@ mod site_list;
 mod table;
 mod tensor_file;
 mod train_progress;
+mod watching;
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use glassbox_corpus::TokenRow;
 use glassbox_dictionary::Dictionary;
 use glassbox_kernels::Backend;
 use glassbox_model::forward::LogitPositions;
@@ -13,7 +14,7 @@ use crate::census::feature_census::{CensusFindings, FeatureCensus};
 use crate::census::settings::CensusSettings;
 use crate::encoding::encode_tokens;
 use crate::error::{InterpretationError, Result};
-use crate::rows::{PassRows, TokenRow};
+use crate::rows::PassRows;
 use crate::site_pass::{SiteRequest, site_values};
 use crate::watch::Watch;
 

@@ -13,7 +13,7 @@ use crate::evaluation::reconstruction_sums::ReconstructionFigures;
 pub struct TrainingFigures {
     /// Mean ‖x − x̂‖² over tokens.
     pub mean_squared_error: f64,
-    /// Mean ‖x‖ over tokens.
+    /// Mean length of the activations that are read.
     pub mean_norm: f64,
     /// Explained variance.
     pub explained_variance: f64,
@@ -50,10 +50,18 @@ const EXPLAINED_DROP: f64 = 0.2;
 const NORM_FACTOR: f64 = 2.0;
 
 impl DistributionCheck {
-    /// Judges what was measured, by what was recorded at training where there is a record.
-    pub fn new(found: &ReconstructionFigures, at_training: Option<TrainingFigures>) -> Self {
+    /// Judges what was measured, and the mean length of the activations that were read, by what was recorded at training where there is
+    /// a record.
+    pub fn new(
+        found: &ReconstructionFigures,
+        mean_norm_read: f64,
+        at_training: Option<TrainingFigures>,
+    ) -> Self {
         let (evidence, reasons) = match &at_training {
-            Some(recorded) => (Evidence::TrainingRecord, against_record(found, recorded)),
+            Some(recorded) => (
+                Evidence::TrainingRecord,
+                against_record(found, mean_norm_read, recorded),
+            ),
             None => (Evidence::Reconstruction, against_itself(found)),
         };
         Self {
@@ -65,14 +73,18 @@ impl DistributionCheck {
     }
 }
 
-fn against_record(found: &ReconstructionFigures, recorded: &TrainingFigures) -> Vec<String> {
+fn against_record(
+    found: &ReconstructionFigures,
+    mean_norm_read: f64,
+    recorded: &TrainingFigures,
+) -> Vec<String> {
     let mut reasons = Vec::new();
-    let norm = found.mean_norm / recorded.mean_norm.max(f64::MIN_POSITIVE);
+    let norm = mean_norm_read / recorded.mean_norm.max(f64::MIN_POSITIVE);
     if !(1.0 / NORM_FACTOR..=NORM_FACTOR).contains(&norm) {
         reasons.push(format!(
             "the activations are {:.4} long on average, {norm:.3} times those of training ({:.4}): another site, other units, or states \
              from behind a norm",
-            found.mean_norm, recorded.mean_norm
+            mean_norm_read, recorded.mean_norm
         ));
     }
     if found.mean_squared_error > ERROR_FACTOR * recorded.mean_squared_error {
@@ -129,6 +141,10 @@ mod tests {
         sums.figures().unwrap()
     }
 
+    fn judged(found: &ReconstructionFigures, record: Option<TrainingFigures>) -> DistributionCheck {
+        DistributionCheck::new(found, found.mean_norm, record)
+    }
+
     #[test]
     fn the_record_decides_where_there_is_one() {
         let at_training = figures(1.0, 0.9);
@@ -137,18 +153,18 @@ mod tests {
             mean_norm: at_training.mean_norm,
             explained_variance: at_training.explained_variance.unwrap(),
         };
-        assert!(!DistributionCheck::new(&at_training, Some(record)).out_of_distribution);
+        assert!(!judged(&at_training, Some(record)).out_of_distribution);
         // Ten times as long, reconstructed just as well: only the record can know.
-        let longer = DistributionCheck::new(&figures(10.0, 0.9), Some(record));
+        let longer = judged(&figures(10.0, 0.9), Some(record));
         assert!(longer.out_of_distribution && longer.evidence == Evidence::TrainingRecord);
-        assert!(!DistributionCheck::new(&figures(10.0, 0.9), None).out_of_distribution);
+        assert!(!judged(&figures(10.0, 0.9), None).out_of_distribution);
     }
 
     #[test]
     fn a_reconstruction_worse_than_the_mean_says_so_itself() {
-        let check = DistributionCheck::new(&figures(1.0, -0.5), None);
+        let check = judged(&figures(1.0, -0.5), None);
         assert!(check.out_of_distribution && check.evidence == Evidence::Reconstruction);
         assert!(check.reasons[0].contains("unexplained"), "{:?}", check.reasons);
-        assert!(DistributionCheck::new(&figures(1.0, 0.3), None).out_of_distribution);
+        assert!(judged(&figures(1.0, 0.3), None).out_of_distribution);
     }
 }

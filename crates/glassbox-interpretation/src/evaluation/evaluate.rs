@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use glassbox_corpus::TokenRow;
 use glassbox_dictionary::Dictionary;
 use glassbox_kernels::Backend;
 use glassbox_model::edit::{BatchRows, Positions, RowEdit, RowIntervention, RowProgram};
@@ -19,7 +20,7 @@ use crate::evaluation::evaluation_report::{Evaluation, Figure, LossFigures, Posi
 use crate::evaluation::loss_sums::{LossSums, TokenLoss, token_losses};
 use crate::evaluation::reconstruction_sums::ReconstructionSums;
 use crate::evaluation::sparsity_sums::SparsitySums;
-use crate::rows::{PassRows, TokenRow};
+use crate::rows::PassRows;
 use crate::site_pass::{SiteRequest, SiteValues, site_values};
 use crate::watch::Watch;
 
@@ -71,6 +72,8 @@ struct Subject<'a, B: Backend> {
     dropped: ReconstructionSums,
     dropped_sparsity: SparsitySums,
     clusters: Clusters,
+    /// Σ‖x‖ of the read site, where another one is written.
+    norms_read: f64,
 }
 
 /// Evaluates dictionaries on rows of held-out tokens, all in the same passes.
@@ -121,11 +124,7 @@ pub fn evaluate<B: Backend>(
         .iter()
         .map(|given| {
             let description = given.dictionary.description();
-            let width = description
-                .output_site
-                .axes(model.config())
-                .edit_width(false)
-                .unwrap_or(description.width);
+            let width = given.dictionary.output_width();
             let place = request
                 .sites
                 .iter()
@@ -138,6 +137,7 @@ pub fn evaluate<B: Backend>(
                 dropped: ReconstructionSums::new(width),
                 dropped_sparsity: SparsitySums::new(description.features),
                 clusters: Clusters::default(),
+                norms_read: 0.0,
             }
         })
         .collect();
@@ -421,6 +421,11 @@ impl<B: Backend> Subject<'_, B> {
         let n = pass.kept.len();
         let encoding = encode_tokens(&self.given.dictionary, &values.kept[&site], n, true)?;
         let targets = read(backend, &values.kept[&output_site])?;
+        if site != output_site {
+            for row in read(backend, &values.kept[&site])?.chunks_exact(description.width) {
+                self.norms_read += row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            }
+        }
         if n > 0 {
             self.reconstruction.push(&targets, &encoding.reconstruction);
         }
@@ -519,7 +524,15 @@ impl<B: Backend> Subject<'_, B> {
             site: description.site,
             output_site: description.output_site,
             documents: self.clusters.documents() as u64,
-            distribution: DistributionCheck::new(&reconstruction, self.given.at_training),
+            distribution: DistributionCheck::new(
+                &reconstruction,
+                if description.is_transcoder() {
+                    self.norms_read / reconstruction.tokens as f64
+                } else {
+                    reconstruction.mean_norm
+                },
+                self.given.at_training,
+            ),
             reconstruction,
             explained_variance,
             sparsity,

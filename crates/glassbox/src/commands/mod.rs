@@ -2,6 +2,8 @@
 
 mod demo;
 mod encode;
+mod evaluate;
+mod features;
 mod generate;
 mod inspect;
 mod merge;
@@ -33,6 +35,8 @@ pub fn run(arguments: &Arguments) -> Result<u8, CliError> {
         Verb::Train(verb) => train::train(verb, arguments.quiet),
         Verb::Patch(verb) => patch::patch(verb, arguments.quiet),
         Verb::Screen(verb) => screen::screen(verb, arguments.quiet),
+        Verb::Evaluate(verb) => evaluate::evaluate(verb, arguments.quiet),
+        Verb::Features(verb) => features::features(verb, arguments.quiet),
         Verb::Report(verb) => report::report(verb),
     }
 }

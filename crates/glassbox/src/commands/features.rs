@@ -1,0 +1,387 @@
+//! `features`: what every feature of some dictionaries means.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use glassbox_corpus::{RowOptions, TokenRow, TokenRows};
+use glassbox_interpretation::InterpretationError;
+use glassbox_interpretation::census::{BackgroundContext, CensusSettings, run_census};
+use glassbox_interpretation::exports::{
+    NeuronpediaNames, write_json_lines, write_neuronpedia, write_page, write_tables,
+};
+use glassbox_interpretation::labels::{HttpEndpoint, LabelError, LabelSettings, label_features};
+use glassbox_interpretation::reports::{
+    CensusSummary, DictionaryReport, FeatureReport, ReportFacts, TokenTexts, report_features,
+};
+use glassbox_store::{Storage, write_json};
+use serde::Serialize;
+
+use crate::arguments::FeaturesArguments;
+use crate::error::{CliError, one_file};
+use crate::exit_code;
+use crate::feature_view::show_feature;
+use crate::interrupt::Interrupt;
+use crate::named_dictionaries::{open_dictionaries, recorded_rows};
+use crate::named_model::NamedModel;
+use crate::output::{print, print_json, tell};
+use crate::progress::Progress;
+use crate::table::{count, table};
+use crate::watching::StageWatch;
+
+/// `census.json` of a dictionary.
+#[derive(Serialize)]
+struct Census<'a> {
+    name: &'a str,
+    model: &'a str,
+    site: &'a str,
+    output_site: &'a str,
+    corpus: &'a [String],
+    rows: &'a RowOptions,
+    settings: &'a CensusSettings,
+    facts: &'a [(String, String)],
+    #[serde(flatten)]
+    summary: &'a CensusSummary,
+    labels: Option<LabelSummary>,
+}
+
+/// What the labels of a dictionary are worth.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct LabelSummary {
+    labelled: usize,
+    mean_detection_accuracy: Option<f64>,
+    mean_fuzzing_accuracy: Option<f64>,
+}
+
+/// What is printed for machines.
+#[derive(Serialize)]
+struct Printed {
+    name: String,
+    site: String,
+    folder: PathBuf,
+    #[serde(flatten)]
+    summary: CensusSummary,
+    labels: Option<LabelSummary>,
+}
+
+/// Takes the census that the flags ask for, or shows a feature of an earlier one.
+///
+/// # Errors
+/// A [`CliError`] if the model, a dictionary, the corpus or the folder cannot be used, or a signal came.
+pub fn features(arguments: &FeaturesArguments, quiet: bool) -> Result<u8, CliError> {
+    if let Some(name) = &arguments.show {
+        return show_feature(&arguments.paths, name, arguments.json);
+    }
+    let (Some((model, dictionaries)), Some(out)) = (arguments.paths.split_first(), &arguments.out) else {
+        return Err(CliError::usage_with_hint(
+            "a model, dictionaries and --out are needed",
+            "glassbox features MODEL DICT --corpus text.jsonl --out features, or glassbox features DIR --show L3-120",
+        ));
+    };
+    if dictionaries.is_empty() {
+        return Err(CliError::usage_with_hint(
+            "no dictionary was given",
+            "name one or more dictionaries, or folders of them, after the model",
+        ));
+    }
+    let interrupt = Interrupt::listen()?;
+    let progress = Progress::new(quiet, interrupt.flag());
+    let model_name = model.display().to_string();
+    let model = NamedModel::open(&model_name, arguments.weights)?;
+    let endpoint = endpoint(arguments)?;
+    let dictionaries = open_dictionaries(dictionaries, model.model.config())?;
+    let settings = settings(arguments);
+    settings.check()?;
+    let options = arguments.corpus.rows(recorded_rows(&dictionaries).0);
+    let mut source = arguments.corpus.open(&model, &options, None)?;
+    for dictionary in &dictionaries {
+        let folder = out.join(&dictionary.name);
+        fs::create_dir_all(&folder).map_err(|cause| CliError::write(&folder, cause))?;
+    }
+    let texts = TokenTexts::new(model.tokenizer()?, model.model.config().vocab_size)?;
+    let loaded: Vec<Arc<_>> = dictionaries
+        .iter()
+        .map(|dictionary| Arc::clone(&dictionary.dictionary))
+        .collect();
+    let watch = StageWatch::begin(&progress, "census", "tokens", arguments.tokens);
+    let rows = Rows {
+        source: &mut source,
+        left: arguments.tokens,
+    };
+    let findings = run_census(&model.model, &loaded, rows, &settings, &watch).map_err(stopped)?;
+    let tokens = findings.first().map_or(0, |found| found.tokens);
+    watch.finish(format!(
+        "{} tokens that count, {} dictionaries",
+        count(tokens),
+        loaded.len()
+    ));
+    let names = ReportNames {
+        model: short_name(&model_name),
+        corpus: arguments.corpus.describe(),
+        neuronpedia: arguments.neuronpedia.clone(),
+        context: source.options().context,
+    };
+    let mut printed = Vec::new();
+    for (dictionary, mut findings) in dictionaries.iter().zip(findings) {
+        let watch = StageWatch::begin(
+            &progress,
+            "report",
+            "features",
+            dictionary.dictionary.features() as u64,
+        );
+        let background = std::mem::take(&mut findings.background);
+        let facts = ReportFacts {
+            name: dictionary.name.clone(),
+            model: names.model.clone(),
+            corpus: names.corpus.clone(),
+        };
+        let mut report = report_features(&model.model, &dictionary.dictionary, findings, &settings, facts)?;
+        let folder = out.join(&dictionary.name);
+        watch.finish(format!("{}, in {}", dictionary.name, folder.display()));
+        let labels = match &endpoint {
+            None => None,
+            Some(endpoint) => {
+                let count = arguments.label_features;
+                Some(label(
+                    endpoint,
+                    &mut report,
+                    &background,
+                    &texts,
+                    &folder,
+                    count,
+                    arguments,
+                    &progress,
+                )?)
+            }
+        };
+        write(&folder, &report, &texts, &names)?;
+        let census = Census {
+            name: &report.name,
+            model: &report.model,
+            site: &report.site,
+            output_site: &report.output_site,
+            corpus: &arguments.corpus.corpus,
+            rows: source.options(),
+            settings: &settings,
+            facts: &report.facts,
+            summary: &report.summary,
+            labels,
+        };
+        write_json(&Storage::new(), &folder.join("census.json"), &census).map_err(one_file)?;
+        printed.push(Printed {
+            name: report.name,
+            site: report.site,
+            folder,
+            summary: report.summary,
+            labels,
+        });
+    }
+    if arguments.json {
+        print_json(&printed)?;
+    } else {
+        print(&text(&printed))?;
+    }
+    Ok(exit_code::DONE)
+}
+
+struct ReportNames {
+    model: String,
+    corpus: String,
+    neuronpedia: Option<String>,
+    context: usize,
+}
+
+fn stopped(error: CliError) -> CliError {
+    match error {
+        CliError::Interpretation(InterpretationError::Stopped { .. }) => CliError::Interrupted {
+            what: "no report was written",
+        },
+        other => other,
+    }
+}
+
+/// Rows of a corpus until so many tokens were given.
+struct Rows<'a, 'b> {
+    source: &'a mut TokenRows<'b>,
+    left: u64,
+}
+
+impl Iterator for Rows<'_, '_> {
+    type Item = Result<TokenRow, CliError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let row = self.source.next_row().transpose()?;
+        if let Ok(row) = &row {
+            self.left = self.left.saturating_sub(row.tokens.len() as u64);
+        }
+        Some(row.map_err(CliError::from))
+    }
+}
+
+fn settings(arguments: &FeaturesArguments) -> CensusSettings {
+    let defaults = CensusSettings::default();
+    CensusSettings {
+        context_before: arguments.context_before.unwrap_or(defaults.context_before),
+        context_after: arguments.context_after.unwrap_or(defaults.context_after),
+        top_contexts: arguments.top.unwrap_or(defaults.top_contexts),
+        seed: arguments.seed,
+        ..defaults
+    }
+}
+
+/// The endpoint, where one is given. The key comes from an environment variable and is never shown.
+fn endpoint(arguments: &FeaturesArguments) -> Result<Option<HttpEndpoint>, CliError> {
+    let (Some(address), Some(model)) = (&arguments.endpoint, &arguments.label_model) else {
+        return Ok(None);
+    };
+    let key = match &arguments.endpoint_key_variable {
+        None => None,
+        Some(variable) => Some(std::env::var(variable).map_err(|_| {
+            CliError::usage_with_hint(
+                format!("the environment variable `{variable}` is not set, or is no text"),
+                "set it to the endpoint's key, or leave --endpoint-key-variable out",
+            )
+        })?),
+    };
+    let timeout = Duration::from_secs(arguments.endpoint_timeout);
+    Ok(Some(HttpEndpoint::new(address, model, key, timeout)))
+}
+
+fn label(
+    endpoint: &HttpEndpoint,
+    report: &mut DictionaryReport,
+    background: &[BackgroundContext],
+    texts: &TokenTexts,
+    folder: &Path,
+    most: usize,
+    arguments: &FeaturesArguments,
+    progress: &Progress,
+) -> Result<LabelSummary, CliError> {
+    let mut features: Vec<&FeatureReport> = report
+        .features
+        .iter()
+        .filter(|feature| feature.top_contexts.len() >= 2)
+        .collect();
+    // The most consistent first: they are the ones that are worth a label.
+    features.sort_by(|one, other| {
+        let score = |feature: &FeatureReport| feature.consistency.map_or(-1.0, |found| found.score);
+        score(other)
+            .total_cmp(&score(one))
+            .then(one.feature.cmp(&other.feature))
+    });
+    features.truncate(most);
+    let settings = LabelSettings {
+        at_a_time: arguments.label_requests,
+        seed: arguments.seed,
+        ..LabelSettings::default()
+    };
+    let watch = StageWatch::begin(progress, "labels", "features", features.len() as u64);
+    let path = folder.join("labels.jsonl");
+    let labels = label_features(endpoint, &features, background, texts, &settings, &path, &watch).map_err(
+        |error| match error {
+            LabelError::Other(InterpretationError::Stopped { .. }) => CliError::Interrupted {
+                what: "the labels so far are kept, the same command continues",
+            },
+            other => CliError::Label(other),
+        },
+    )?;
+    watch.finish(format!("{} features of {}", labels.len(), report.name));
+    let mean = |score: &dyn Fn(&glassbox_interpretation::labels::FeatureLabel) -> Option<f64>| {
+        let found: Vec<f64> = labels.values().filter_map(score).collect();
+        (!found.is_empty()).then(|| found.iter().sum::<f64>() / found.len() as f64)
+    };
+    let summary = LabelSummary {
+        labelled: labels.values().filter(|label| label.label.is_some()).count(),
+        mean_detection_accuracy: mean(&|label| label.detection.and_then(|score| score.accuracy)),
+        mean_fuzzing_accuracy: mean(&|label| label.fuzzing.and_then(|score| score.accuracy)),
+    };
+    for feature in &mut report.features {
+        feature.label = labels.get(&feature.feature).and_then(|label| label.label.clone());
+    }
+    Ok(summary)
+}
+
+fn write(
+    folder: &Path,
+    report: &DictionaryReport,
+    texts: &TokenTexts,
+    names: &ReportNames,
+) -> Result<(), CliError> {
+    let storage = Storage::new();
+    write_tables(&storage, folder, report, texts)?;
+    write_json_lines(&storage, &folder.join("features.jsonl"), report, texts)?;
+    write_page(&storage, &folder.join("index.html"), report, texts)?;
+    if let Some(set) = &names.neuronpedia {
+        let neuronpedia = NeuronpediaNames {
+            model_id: names.model.clone(),
+            sae_set: set.clone(),
+            tokens_in_prompt: names.context,
+        };
+        write_neuronpedia(&storage, &folder.join("neuronpedia"), report, texts, &neuronpedia)?;
+        tell(&format!(
+            "Neuronpedia batches are in {}",
+            folder.join("neuronpedia").display()
+        ));
+    }
+    Ok(())
+}
+
+/// The last part of a model's name.
+fn short_name(name: &str) -> String {
+    name.trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or(name)
+        .to_owned()
+}
+
+fn text(printed: &[Printed]) -> String {
+    let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.1}", 100.0 * value));
+    let labelled = printed.iter().any(|one| one.labels.is_some());
+    let rows: Vec<Vec<String>> = printed
+        .iter()
+        .map(|one| {
+            let summary = &one.summary;
+            let mut row = vec![
+                one.name.clone(),
+                one.site.clone(),
+                count(summary.features as u64),
+                format!("{:.1}", summary.l0),
+                format!("{:.1}", 100.0 * summary.dead as f64 / summary.features as f64),
+                count(summary.dense as u64),
+                share(summary.interpretable_share),
+            ];
+            if labelled {
+                row.push(share(
+                    one.labels.and_then(|labels| labels.mean_detection_accuracy),
+                ));
+                row.push(share(one.labels.and_then(|labels| labels.mean_fuzzing_accuracy)));
+            }
+            row
+        })
+        .collect();
+    let mut headings = vec![
+        "dictionary",
+        "site",
+        "features",
+        "L0",
+        "dead %",
+        "dense",
+        "interpretable %",
+    ];
+    if labelled {
+        headings.extend(["detection %", "fuzzing %"]);
+    }
+    let mut text = table(&headings, &rows);
+    if let Some(first) = printed.first() {
+        text.push_str(&format!("{} tokens.\n", count(first.summary.tokens)));
+    }
+    for one in printed {
+        text.push_str(&format!("Browse: {}\n", one.folder.join("index.html").display()));
+    }
+    text
+}
