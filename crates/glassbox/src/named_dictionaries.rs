@@ -10,7 +10,6 @@ use glassbox_interpretation::evaluation::TrainingFigures;
 use glassbox_kernels::CpuBackend;
 use glassbox_model::config::ModelConfig;
 use serde::Deserialize as _;
-use serde_json::Value;
 
 use crate::error::CliError;
 
@@ -49,17 +48,15 @@ pub fn open_dictionaries(paths: &[PathBuf], config: &ModelConfig) -> Result<Vec<
         .map(|(path, name)| {
             let stored = formats::open(path)?;
             stored.description().check_model(config, None)?;
-            let record = stored
-                .summary()
-                .notes
-                .and_then(|notes| notes.get("training").cloned());
-            let at_training = record
-                .as_ref()
-                .and_then(|record| TrainingFigures::deserialize(record).ok());
+            let record = stored.training_record();
+            let at_training = record.as_ref().map(|record| TrainingFigures {
+                mean_squared_error: record.mean_squared_error,
+                mean_norm: record.mean_norm,
+                explained_variance: record.explained_variance,
+            });
             let rows = record
-                .as_ref()
-                .and_then(|record: &Value| record.get("rows"))
-                .and_then(|rows| RowOptions::deserialize(rows).ok());
+                .and_then(|record| record.rows)
+                .and_then(|rows| RowOptions::deserialize(&rows).ok());
             Ok(NamedDictionary {
                 name,
                 dictionary: Arc::new(stored.load(&CpuBackend)?),

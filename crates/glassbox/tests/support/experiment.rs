@@ -16,7 +16,7 @@ use super::{copy_folder, model_fixture, word_tokenizer};
 
 /// The fixture that the experiment runs on.
 pub const MODEL: &str = "llama_tied";
-const WIDTH: usize = 32;
+pub const WIDTH: usize = 32;
 const VOCABULARY: usize = 67;
 const LAYERS: u32 = 2;
 /// Features of each dictionary.
