@@ -109,9 +109,6 @@ pub enum CliError {
     /// An experiment cannot be run, or was stopped.
     #[error(transparent)]
     Experiment(#[from] ExperimentError),
-    /// A corpus cannot be read, or gives no tokens.
-    #[error(transparent)]
-    Corpus(#[from] CorpusError),
     /// A dictionary cannot be evaluated, or its features not described.
     #[error(transparent)]
     Interpretation(#[from] InterpretationError),
