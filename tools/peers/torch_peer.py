@@ -4,6 +4,7 @@ import transformers
 from protocol import serve
 from torch_models import dictionary, language_model
 from torch_sweep import BatchedSweep, OneTrialAtATime
+from torch_training import PlainStep
 
 transformers.logging.set_verbosity_error()
 
@@ -82,6 +83,7 @@ if __name__ == "__main__":
             "gradient": FeatureGradient,
             "batched_sweep": BatchedSweep,
             "one_trial_at_a_time": OneTrialAtATime,
+            "training_step": PlainStep,
         },
         {"torch": torch.__version__, "transformers": transformers.__version__},
     )

@@ -6,6 +6,7 @@ import torch
 from protocol import serve
 from transformer_lens import HookedTransformer, HookedTransformerConfig, patching
 from transformer_lens.pretrained.weight_conversions import convert_llama_weights
+from torch_training import SaelensStep
 from transformers import LlamaForCausalLM
 
 patching.tqdm = lambda rows: rows  # no progress bar
@@ -83,7 +84,7 @@ class ResidualPatching:
 
 if __name__ == "__main__":
     serve(
-        {"residual_patching": ResidualPatching},
+        {"residual_patching": ResidualPatching, "training_step": SaelensStep},
         {
             "torch": torch.__version__,
             "transformer_lens": version("transformer-lens"),

@@ -36,9 +36,16 @@ impl Environment {
     /// # Errors
     /// If the environment can't be installed.
     pub fn peer(self, environments: &Path) -> Result<Command> {
-        let python = self.install(environments)?;
-        let mut command = Command::new(python);
-        command.arg(Path::new(TOOLS).join(format!("{}_peer.py", self.name())));
+        self.script(environments, &format!("{}_peer.py", self.name()))
+    }
+
+    /// The command that runs a script of `tools/peers`; installs the environment first where it is missing.
+    ///
+    /// # Errors
+    /// If the environment can't be installed.
+    pub fn script(self, environments: &Path, script: &str) -> Result<Command> {
+        let mut command = Command::new(self.install(environments)?);
+        command.arg(Path::new(TOOLS).join(script));
         Ok(command)
     }
 
@@ -59,11 +66,19 @@ impl Environment {
             environments.join(self.name()).display()
         );
         finish(Command::new("python3").args(["-m", "venv"]).arg(&part))?;
-        finish(
-            Command::new(part.join("bin").join("python"))
-                .args(["-m", "pip", "install", "--quiet", "--requirement"])
-                .arg(Path::new(TOOLS).join(format!("requirements-{}.txt", self.name()))),
-        )?;
+        let install = |extra: &[&str], requirements: String| {
+            finish(
+                Command::new(part.join("bin").join("python"))
+                    .args(["-m", "pip", "install", "--quiet"])
+                    .args(extra)
+                    .arg("--requirement")
+                    .arg(Path::new(TOOLS).join(requirements)),
+            )
+        };
+        install(&[], format!("requirements-{}.txt", self.name()))?;
+        if self == Self::TransformerLens {
+            install(&["--no-deps"], format!("requirements-{}-alone.txt", self.name()))?;
+        }
         let place = environments.join(self.name());
         std::fs::rename(&part, &place)
             .with_context(|| format!("rename {} to {}", part.display(), place.display()))?;

@@ -30,6 +30,18 @@ pub fn tokens(seed: u64, count: usize) -> Vec<u32> {
         .collect()
 }
 
+/// Normal rows [rows, width], the same for the same seed (Box and Muller).
+pub fn normal_rows(seed: u64, rows: usize, width: usize) -> Vec<f32> {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    let mut uniform = || (f64::from(generator.next_u32()) + 0.5) / f64::from(u32::MAX);
+    (0..rows * width)
+        .map(|_| {
+            let (radius, angle) = ((-2.0 * uniform().ln()).sqrt(), std::f64::consts::TAU * uniform());
+            (radius * angle.cos()) as f32
+        })
+        .collect()
+}
+
 /// Rows of random token ids.
 pub fn rows(seed: u64, rows: usize, width: usize) -> Vec<Vec<u32>> {
     tokens(seed, rows * width)

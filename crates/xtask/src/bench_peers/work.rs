@@ -36,6 +36,23 @@ pub enum Work {
     WholeJob,
     /// Activation patching over layers and positions, against TransformerLens.
     PatchCells,
+    /// A TopK training step with 4096 features, against PyTorch.
+    #[value(name = "train_topk_4096")]
+    TrainTopK4096,
+    /// With 16384 features.
+    #[value(name = "train_topk_16384")]
+    TrainTopK16384,
+    /// A ReLU training step with 4096 features, against PyTorch.
+    #[value(name = "train_relu_4096")]
+    TrainRelu4096,
+    /// A TopK training step with 4096 features, against SAELens.
+    #[value(name = "train_topk_4096_saelens")]
+    TrainTopK4096Saelens,
+    /// With 16384 features.
+    #[value(name = "train_topk_16384_saelens")]
+    TrainTopK16384Saelens,
+    /// Activations of all layers to disk, against the forward pass alone.
+    Extract,
 }
 
 /// Which way a ratio is good.
@@ -110,7 +127,7 @@ pub trait Contest {
 
 impl Work {
     /// All works, in the order of the table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::Prefill16x200,
         Self::Decode1,
         Self::Decode1Bf16,
@@ -121,6 +138,12 @@ impl Work {
         Self::SweepVsLoop,
         Self::WholeJob,
         Self::PatchCells,
+        Self::TrainTopK4096,
+        Self::TrainTopK16384,
+        Self::TrainRelu4096,
+        Self::TrainTopK4096Saelens,
+        Self::TrainTopK16384Saelens,
+        Self::Extract,
     ];
 
     /// What is counted.
@@ -145,6 +168,13 @@ impl Work {
             Self::SweepVsBatched => "PyTorch, batched, prompt shared, 128 rows",
             Self::SweepVsLoop | Self::WholeJob => "the studies' loop in PyTorch",
             Self::PatchCells => "TransformerLens get_act_patch_resid_pre",
+            Self::TrainTopK4096 | Self::TrainTopK16384 | Self::TrainRelu4096 => {
+                "PyTorch autograd and Adam, f32"
+            }
+            Self::TrainTopK4096Saelens | Self::TrainTopK16384Saelens => {
+                "SAELens TopKTrainingSAE and Adam, f32"
+            }
+            Self::Extract => "glassbox, the forward pass alone",
         }
     }
 
@@ -159,13 +189,17 @@ impl Work {
             Self::SweepVsLoop => Target::AtLeast(60.0),
             Self::WholeJob => Target::AtLeast(300.0),
             Self::PatchCells => Target::AtLeast(25.0),
+            Self::TrainTopK4096 | Self::TrainTopK4096Saelens => Target::AtLeast(2.5),
+            Self::TrainTopK16384 | Self::TrainTopK16384Saelens => Target::AtLeast(3.5),
+            Self::TrainRelu4096 => Target::AtLeast(1.0),
+            Self::Extract => Target::AtLeast(0.97),
         }
     }
 
     /// Measurements of each side where the caller does not say.
     pub fn pairs(self) -> u32 {
         match self {
-            Self::RecordOverhead => 15,
+            Self::RecordOverhead | Self::Extract => 15,
             Self::PatchCells => 3,
             Self::WholeJob => 7,
             _ => 9,
@@ -188,6 +222,12 @@ impl Work {
             Self::SweepVsLoop => Box::new(works::SweepVsLoop::new(setting)?),
             Self::WholeJob => Box::new(works::WholeJob::new(setting)?),
             Self::PatchCells => Box::new(works::PatchCells::new(setting)?),
+            Self::TrainTopK4096 => Box::new(works::TrainStep::top_k(setting, 4096)?),
+            Self::TrainTopK16384 => Box::new(works::TrainStep::top_k(setting, 16_384)?),
+            Self::TrainRelu4096 => Box::new(works::TrainStep::relu(setting, 4096)?),
+            Self::TrainTopK4096Saelens => Box::new(works::TrainStep::top_k_saelens(setting, 4096)?),
+            Self::TrainTopK16384Saelens => Box::new(works::TrainStep::top_k_saelens(setting, 16_384)?),
+            Self::Extract => Box::new(works::Extraction::new(setting)?),
         })
     }
 }

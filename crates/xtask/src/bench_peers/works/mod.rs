@@ -1,6 +1,7 @@
 //! Each work in both programs: one file per work.
 
 mod decode;
+mod extraction;
 mod gradient;
 mod patch_cells;
 mod patched_sweep;
@@ -8,15 +9,18 @@ mod prefill;
 mod record_overhead;
 mod sweep_vs_batched;
 mod sweep_vs_loop;
+mod training_step;
 mod whole_job;
 
 pub use decode::Decode;
+pub use extraction::Extraction;
 pub use gradient::Gradient;
 pub use patch_cells::PatchCells;
 pub use prefill::Prefill;
 pub use record_overhead::RecordOverhead;
 pub use sweep_vs_batched::SweepVsBatched;
 pub use sweep_vs_loop::SweepVsLoop;
+pub use training_step::TrainStep;
 pub use whole_job::WholeJob;
 
 use std::time::Instant;
