@@ -1,4 +1,4 @@
-//! A dictionary's JSON configuration, read key by key so that no key goes unnoticed.
+//! A dictionary's JSON or YAML configuration, read key by key so that no key goes unnoticed.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{DictionaryError, Result};
 
-/// One JSON object of a configuration. Keys that are asked for count as used; [`ConfigFile::finish`] refuses the rest.
+/// One object of a configuration. Keys that are asked for count as used; [`ConfigFile::finish`] refuses the rest.
 #[derive(Debug)]
 pub(crate) struct ConfigFile {
     path: PathBuf,
@@ -40,6 +40,17 @@ impl ConfigFile {
                 expected: "an object".to_owned(),
             }),
         }
+    }
+
+    /// The mapping in a YAML file.
+    pub(crate) fn parse_yaml(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let bad = |cause: String| DictionaryError::Yaml {
+            path: path.to_path_buf(),
+            cause,
+        };
+        let text = std::str::from_utf8(bytes).map_err(|cause| bad(cause.to_string()))?;
+        let values = serde_saphyr::from_str(text).map_err(|cause| bad(cause.to_string()))?;
+        Ok(Self::of(path, String::new(), values))
     }
 
     fn of(path: &Path, prefix: String, values: Map<String, Value>) -> Self {
@@ -130,6 +141,13 @@ impl ConfigFile {
                 .as_u64()
                 .filter(|count| *count > 0)
                 .and_then(|count| usize::try_from(count).ok())
+        })
+    }
+
+    /// A whole number that may be 0.
+    pub(crate) fn optional_whole(&self, key: &str) -> Result<Option<usize>> {
+        self.typed(key, "a whole number", |value| {
+            value.as_u64().and_then(|count| usize::try_from(count).ok())
         })
     }
 

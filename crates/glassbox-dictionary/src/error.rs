@@ -56,6 +56,14 @@ pub enum DictionaryError {
         /// What to write there.
         example: &'static str,
     },
+    /// A configuration isn't valid YAML, or not a mapping.
+    #[error("{}: not a YAML mapping: {cause}", path.display())]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        cause: String,
+    },
     /// A key is missing.
     #[error("{}: key `{key}` is missing; expected {expected}", path.display())]
     MissingKey {

@@ -15,6 +15,7 @@ mod dictionary;
 mod error;
 mod feature_edit;
 pub mod formats;
+mod hook_names;
 mod normalisation;
 mod parts;
 mod reconstruction_edit;

@@ -37,6 +37,21 @@ impl MatrixPlace {
         }
     }
 
+    /// Checks that the matrix [rows, columns] is there; `axes` names the stored axes in messages.
+    pub(crate) fn find(
+        &self,
+        weights: &WeightsFile,
+        [rows, columns]: [usize; 2],
+        axes: &'static str,
+    ) -> Result<()> {
+        let shape = if self.transposed {
+            [columns, rows]
+        } else {
+            [rows, columns]
+        };
+        weights.find(&self.tensor, &shape, axes).map(|_| ())
+    }
+
     /// The matrix [rows, columns] in the weights.
     pub(crate) fn read<'a>(
         &self,
@@ -67,6 +82,8 @@ pub(crate) struct Folding {
     pub(crate) raw_units: bool,
     /// Whether features are measured by the length of their decoder rows.
     pub(crate) decoder_lengths: bool,
+    /// Whether features are chosen by their value times the length of their stored decoder rows, and keep their value.
+    pub(crate) gated_by_lengths: bool,
 }
 
 impl Folding {
@@ -75,6 +92,7 @@ impl Folding {
         factor_out: 1.0,
         raw_units: false,
         decoder_lengths: false,
+        gated_by_lengths: false,
     };
 }
 

@@ -139,6 +139,7 @@ impl DictionaryFormat for LlamaScope {
                 factor_out,
                 raw_units: true,
                 decoder_lengths,
+                gated_by_lengths: false,
             },
             ..StoredDictionary::new(description, weights, places, encoder_bias, decoder_bias)
                 .with_config(config_path, &config_bytes)

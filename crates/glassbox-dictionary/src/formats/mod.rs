@@ -1,18 +1,22 @@
 //! The registry of dictionary formats: one file per format.
 
+mod circuit_tracer;
 mod dictionary_learning;
 mod dictionary_learning_site;
 mod gating;
 mod gemma_scope;
+mod gemma_scope_2;
 mod ghosttrack;
 mod glassbox;
 mod goodfire;
 mod llama_scope;
+mod llamascopium;
 mod qwen_scope;
 mod saelens;
 mod saelens_keys;
 mod saelens_settings;
 mod saelens_writing;
+mod sparsify;
 mod stated_source;
 
 use std::path::{Path, PathBuf};
@@ -60,6 +64,10 @@ static FORMATS: &[&dyn DictionaryFormat] = &[
     &goodfire::Goodfire,
     &qwen_scope::QwenScope,
     &ghosttrack::GhostTrack,
+    &sparsify::Sparsify,
+    &gemma_scope_2::GemmaScope2,
+    &circuit_tracer::CircuitTracer,
+    &llamascopium::Llamascopium,
 ];
 
 /// Every format, in the order in which they are tried.

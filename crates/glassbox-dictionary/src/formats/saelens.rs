@@ -89,6 +89,7 @@ impl DictionaryFormat for SaeLens {
                 factor_out: settings.factor,
                 raw_units: false,
                 decoder_lengths,
+                gated_by_lengths: false,
             },
             log10_frequency,
             ..StoredDictionary::new(description, weights, places, encoder.bias, decoder_bias)
