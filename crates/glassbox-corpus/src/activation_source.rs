@@ -55,6 +55,11 @@ pub enum SourceState {
         /// Tokens of this pass that were given.
         given: u64,
     },
+    /// Of a [`crate::LegacyStates`].
+    LegacyStates {
+        /// Tokens of this pass that were given.
+        given: u64,
+    },
     /// Of a [`crate::ModelActivations`].
     Model {
         /// Where the rows of the corpus stand.
@@ -76,6 +81,7 @@ impl SourceState {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Memory { .. } => "of activations in memory",
+            Self::LegacyStates { .. } => "of a file of extracted states",
             Self::Model { .. } => "of a model's forward pass",
             Self::Stored { .. } => "of stored activations",
         }

@@ -8,6 +8,7 @@ use glassbox_model::locate::LocateError;
 use glassbox_model::site::Site;
 use glassbox_model::tokenizer::TokenizerError;
 use glassbox_store::StoreError;
+use glassbox_tensors::TensorFileError;
 
 use crate::{ActivationType, DocumentCounts, DocumentPlace};
 
@@ -280,6 +281,29 @@ pub enum CorpusError {
     NonFiniteRow {
         /// The site.
         site: Site,
+        /// The row.
+        row: usize,
+        /// The column.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A file of tensors that cannot be read.
+    #[error(transparent)]
+    Tensors(#[from] TensorFileError),
+    /// A file of states that GhostTrack did not write, or whose parts contradict one another.
+    #[error("{}: not a file of hidden states ({{hidden_states [tokens, width], layer_idx, num_tokens, d_model}}): {problem}", path.display())]
+    LegacyStates {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or does not fit.
+        problem: String,
+    },
+    /// A value of a file of states that is not finite.
+    #[error("{}: state {row} holds {value} in column {column}; only finite states can be used, extract them again in f32", path.display())]
+    NonFiniteState {
+        /// The file.
+        path: PathBuf,
         /// The row.
         row: usize,
         /// The column.

@@ -15,6 +15,7 @@ mod dictionary;
 mod error;
 mod feature_edit;
 pub mod formats;
+mod ghosttrack_history;
 mod hook_names;
 mod normalisation;
 mod parts;
@@ -34,6 +35,7 @@ pub use description::{
 pub use dictionary::{Dictionary, Encoded};
 pub use error::{DictionaryError, Result};
 pub use feature_edit::FeatureEdit;
+pub use ghosttrack_history::{GHOSTTRACK_TARGET_L0, GhostTrackEpoch, GhostTrackHistory};
 pub use normalisation::RowStatistics;
 pub use parts::{DictionaryParts, StoredMatrix};
 pub use set::{DictionarySet, Member};

@@ -200,11 +200,15 @@ pub struct MergeArguments {
 /// Flags of `inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArguments {
-    /// A model folder or hub id, a dictionary folder, a run directory, a Parquet or a safetensors file.
+    /// A model folder or hub id, a dictionary (a folder, or a file that is one), a run directory, a Parquet file, a file
+    /// of tensors (.safetensors, .pt, .pth, .npz, .npy), a training history of GhostTrack.
     pub path: PathBuf,
     /// Rows of a table to show.
     #[arg(long, default_value_t = 5, value_name = "N")]
     pub rows: usize,
+    /// Features of the dictionary that a GhostTrack history belongs to, where its checkpoint does not lie beside it.
+    #[arg(long, value_name = "N")]
+    pub features: Option<usize>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

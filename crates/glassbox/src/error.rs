@@ -87,6 +87,9 @@ pub enum CliError {
     /// A tensor file cannot be used.
     #[error(transparent)]
     TensorFile(#[from] TensorFileError),
+    /// A file of PyTorch or NumPy cannot be read.
+    #[error(transparent)]
+    OtherTensors(#[from] glassbox_tensors::TensorFileError),
     /// Reading or writing failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,7 +1,9 @@
 //! What a path holds, and whether it is usable.
 
 mod dictionary;
+mod history;
 mod model;
+mod other_tensors;
 mod run;
 mod scenario;
 mod table_file;
@@ -9,7 +11,7 @@ mod tensors;
 
 use std::path::{Path, PathBuf};
 
-use glassbox_dictionary::formats;
+use glassbox_dictionary::{GhostTrackHistory, formats};
 use glassbox_model::locate::{HubEnvironment, locate};
 use glassbox_store::MANIFEST_FILE;
 use serde_json::{Value, json};
@@ -36,14 +38,16 @@ enum Kind {
     Run,
     Table,
     Tensors,
+    OtherTensors,
+    History,
     Scenario,
 }
 
-/// Looks at a path, or at a model's hub id. `rows` of a table are shown.
+/// Looks at a path, or at a model's hub id. `rows` of a table are shown; `features` are those of a history's dictionary.
 ///
 /// # Errors
 /// A [`CliError`] if nothing is there, it is of no known kind, or it is not usable.
-pub fn inspect(path: &Path, rows: usize) -> Result<Inspection, CliError> {
+pub fn inspect(path: &Path, rows: usize, features: Option<usize>) -> Result<Inspection, CliError> {
     if !path.exists() {
         // Only a model can be named otherwise than by its path.
         let name = path.to_str().unwrap_or_default();
@@ -56,6 +60,8 @@ pub fn inspect(path: &Path, rows: usize) -> Result<Inspection, CliError> {
         Some(Kind::Run) => run::inspect(path),
         Some(Kind::Table) => table_file::inspect(path, rows),
         Some(Kind::Tensors) => tensors::inspect(path),
+        Some(Kind::OtherTensors) => other_tensors::inspect(path),
+        Some(Kind::History) => history::inspect(path, features),
         Some(Kind::Scenario) => scenario::inspect(path),
         None => Err(unknown(path)),
     }
@@ -81,9 +87,13 @@ fn kind(path: &Path) -> Option<Kind> {
     if formats::recognise(path).is_some() {
         return Some(Kind::Dictionary);
     }
+    if GhostTrackHistory::recognises(path) {
+        return Some(Kind::History);
+    }
     match path.extension()?.to_str()? {
         "parquet" => Some(Kind::Table),
         "safetensors" => Some(Kind::Tensors),
+        "pt" | "pth" | "npz" | "npy" => Some(Kind::OtherTensors),
         "toml" => Some(Kind::Scenario),
         _ => None,
     }
@@ -104,7 +114,8 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 
 fn unknown(path: &Path) -> CliError {
     let known = "a model folder (config.json), a dictionary folder or a folder of them, a run directory (manifest.json), \
-                 a .parquet table, a .safetensors file, a scenario (.toml)";
+                 a .parquet table, a file of tensors (.safetensors, .pt, .pth, .npz, .npy), a scenario (.toml), a training \
+                 history of GhostTrack (…_history.json)";
     let what = format!(
         "{} is nothing that can be inspected; that is: {known}",
         path.display()

@@ -413,3 +413,57 @@ fn a_reader_that_goes_away_is_no_error() {
         (Some(0), [].as_slice())
     );
 }
+
+#[test]
+fn inspect_knows_pickles_archives_and_ghosttracks_histories() {
+    let gemma = "gemma_scope/residual/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71/params.npz";
+    for (name, format) in [
+        ("dictionary_learning/topk", "dictionary_learning"),
+        ("dictionary_learning/topk/ae.pt", "dictionary_learning"),
+        (gemma, "gemma_scope"),
+        ("goodfire/legacy/Tiny-SAE-l2.pt", "goodfire"),
+        (
+            "qwen_scope/SAE-Res-Qwen3-1.7B-Base-W32K-L0_5/layer1.sae.pt",
+            "qwen_scope",
+        ),
+        ("ghosttrack/sae_layer_3_final.pt", "ghosttrack"),
+    ] {
+        let found = prints_json(&["inspect", text(&dictionary_fixture(name)), "--json"]);
+        assert_eq!(
+            (
+                found["kind"].as_str(),
+                found["format"].as_str(),
+                found["features"].as_u64()
+            ),
+            (Some("dictionary"), Some(format), Some(40)),
+            "{name}"
+        );
+    }
+    let set = dictionary_fixture("qwen_scope/SAE-Res-Qwen3-1.7B-Base-W32K-L0_5");
+    let found = prints_json(&["inspect", text(&set), "--json"]);
+    assert_eq!(found["dictionaries"].as_array().unwrap().len(), 2);
+
+    let states = dictionary_fixture("ghosttrack/layer_3_states.pt");
+    let shown = prints(&["inspect", text(&states)]);
+    assert!(
+        ["hidden_states", "[30, 12]", "layer_idx", "num_tokens"]
+            .iter()
+            .all(|word| shown.contains(word)),
+        "{shown}"
+    );
+
+    let history = dictionary_fixture("ghosttrack_sae_layer_0_history.json");
+    let shown = prints(&["inspect", text(&history)]);
+    assert!(
+        shown.contains("--features N") && shown.contains("0.1462"),
+        "{shown}"
+    );
+    let shown = prints(&["inspect", text(&history), "--features", "5120"]);
+    assert!(
+        shown.contains("missed: 749 active features per token, 7.5 times"),
+        "{shown}"
+    );
+    let found = prints_json(&["inspect", text(&history), "--features", "5120", "--json"]);
+    assert_eq!(found["target_l0_met"], false);
+    assert_eq!(found["epochs"][2]["l0"].as_f64().map(f64::round), Some(749.0));
+}

@@ -52,10 +52,12 @@ impl DictionaryFormat for DictionaryLearning {
         if path.is_dir() {
             return path.join(WEIGHTS).is_file();
         }
-        path.is_file() && is_checkpoint(path)
+        path.is_file() && (name_of(path) == Some(WEIGHTS) || is_checkpoint(path))
     }
 
     fn open(&self, path: &Path) -> Result<StoredDictionary> {
+        let parent = folder_of(path);
+        let path = if name_of(path) == Some(WEIGHTS) { &parent } else { path };
         // Of a folder, the finished dictionary or the last backup; of a checkpoint, itself.
         let (folder, weights_path) = if path.is_dir() {
             (path.to_path_buf(), path.join(WEIGHTS))

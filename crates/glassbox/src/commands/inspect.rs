@@ -11,7 +11,7 @@ use crate::output::{print, print_json};
 /// # Errors
 /// A [`CliError`] if it holds nothing that is known, or is not usable.
 pub fn inspect(arguments: &InspectArguments) -> Result<u8, CliError> {
-    let inspection = inspection::inspect(&arguments.path, arguments.rows)?;
+    let inspection = inspection::inspect(&arguments.path, arguments.rows, arguments.features)?;
     if arguments.json {
         print_json(&inspection.json)?;
     } else {
