@@ -57,7 +57,11 @@ impl DictionaryFormat for DictionaryLearning {
 
     fn open(&self, path: &Path) -> Result<StoredDictionary> {
         let parent = folder_of(path);
-        let path = if name_of(path) == Some(WEIGHTS) { &parent } else { path };
+        let path = if name_of(path) == Some(WEIGHTS) {
+            &parent
+        } else {
+            path
+        };
         // Of a folder, the finished dictionary or the last backup; of a checkpoint, itself.
         let (folder, weights_path) = if path.is_dir() {
             (path.to_path_buf(), path.join(WEIGHTS))
