@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use glassbox_corpus::CorpusError;
 use glassbox_dictionary::DictionaryError;
 use glassbox_kernels::KernelError;
 use glassbox_model::batch::BatchError;
@@ -42,6 +43,19 @@ pub enum InterpretationError {
     /// A statistic was refused its input.
     #[error(transparent)]
     Statistics(#[from] StatsError),
+    /// A corpus or stored activations cannot be read.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// Stored activations lack a dictionary's site.
+    #[error(
+        "the activations have no site `{site}`; they have {stored}. Extract that site, or choose dictionaries of these"
+    )]
+    SiteNotStored {
+        /// The site.
+        site: Site,
+        /// The sites there are.
+        stored: String,
+    },
     /// Nothing to measure.
     #[error("no token of {what} counts as data{}; {remedy}", site.map(|site| format!(" at {site}")).unwrap_or_default())]
     NoTokens {

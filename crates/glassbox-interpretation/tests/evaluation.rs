@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use glassbox_corpus::{Split, TokenRow};
+use glassbox_corpus::{MemoryActivations, Split, TokenRow};
 use glassbox_dictionary::{FeatureEdit, formats};
 use glassbox_interpretation::evaluation::{
     Evaluation, EvaluationSettings, EvaluationSubject, Evidence, TrainingFigures, evaluate,
+    evaluate_activations,
 };
 use glassbox_interpretation::{InterpretationError, Unwatched, Watch};
 use glassbox_kernels::CpuBackend;
@@ -15,6 +16,7 @@ use glassbox_model::batch::TokenBatch;
 use glassbox_model::edit::{BatchRows, Positions, RowIntervention, RowProgram};
 use glassbox_model::forward::{ForwardRequest, LogitPositions};
 use glassbox_model::model::Model;
+use glassbox_model::site::Site;
 use serde_json::Value;
 
 fn fixture() -> PathBuf {
@@ -220,4 +222,44 @@ fn rows_without_data_and_stops_are_errors() {
     rows.iter_mut().for_each(|row| row.keep.fill(false));
     let empty = evaluate(&model(), &[subject(None)], &rows, &settings(), &Unwatched);
     assert!(matches!(empty, Err(InterpretationError::NoTokens { .. })));
+}
+
+/// The same tokens from memory give the same figures, without losses.
+#[test]
+fn activations_without_their_model_give_the_same_reconstruction() {
+    let (figures, model) = (figures(), model());
+    let rows = rows(&figures);
+    let subjects = [subject(None)];
+    let description = subjects[0].dictionary.description();
+    let (site, width) = (description.site, description.width);
+    let mut values = Vec::new();
+    for row in &rows {
+        let tokens = TokenBatch::from_row(&row.tokens).unwrap();
+        let request = ForwardRequest::new(&tokens).record(std::slice::from_ref(&site));
+        let output = model.forward(&mut model.workspace(), request).unwrap();
+        for position in 1..row.tokens.len() {
+            values.extend(output.recording.at(site, 0, position as u32).unwrap());
+        }
+    }
+    let mut source = MemoryActivations::new(vec![(site, width, values)])
+        .unwrap()
+        .with_batch(57);
+    let found = evaluate_activations(&mut source, &subjects, u64::MAX, &settings(), &Unwatched)
+        .unwrap()
+        .remove(0);
+    let inside = evaluated(&rows, &settings());
+    let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-6 * b.abs().max(1.0), "{a} against {b}");
+    close(
+        found.reconstruction.explained_variance.unwrap(),
+        inside.reconstruction.explained_variance.unwrap(),
+    );
+    close(
+        found.explained_variance.unwrap().estimate,
+        inside.explained_variance.unwrap().estimate,
+    );
+    assert_eq!(found.sparsity, inside.sparsity);
+    assert_eq!((found.loss, found.documents), (None, 228));
+    let another = MemoryActivations::new(vec![(Site::ResidPost(0), width, vec![0.0; width])]);
+    let refused = evaluate_activations(&mut another.unwrap(), &subjects, 1, &settings(), &Unwatched);
+    assert!(matches!(refused, Err(InterpretationError::SiteNotStored { .. })));
 }

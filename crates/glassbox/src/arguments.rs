@@ -523,6 +523,9 @@ pub struct EvaluateArguments {
     /// The corpus.
     #[command(flatten)]
     pub corpus: CorpusArguments,
+    /// Activations that `extract` wrote, in place of a corpus; the model's loss is not measured then.
+    #[arg(long, value_name = "DIR", conflicts_with = "corpus")]
+    pub activations: Option<PathBuf>,
     /// Tokens that count as data, at least.
     #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub tokens: u64,

@@ -14,12 +14,12 @@ use glassbox_model::site::Site;
 
 use crate::encoding::{Encoding, encode_tokens};
 use crate::error::{InterpretationError, Result};
-use crate::evaluation::clusters::Clusters;
-use crate::evaluation::distribution_check::{DistributionCheck, TrainingFigures};
-use crate::evaluation::evaluation_report::{Evaluation, Figure, LossFigures, PositionZeroFigures};
+use crate::evaluation::distribution_check::TrainingFigures;
+use crate::evaluation::evaluation_report::{Evaluation, PositionZeroFigures};
 use crate::evaluation::loss_sums::{LossSums, TokenLoss, token_losses};
 use crate::evaluation::reconstruction_sums::ReconstructionSums;
 use crate::evaluation::sparsity_sums::SparsitySums;
+use crate::evaluation::subject_sums::SubjectSums;
 use crate::rows::PassRows;
 use crate::site_pass::{SiteRequest, SiteValues, site_values};
 use crate::watch::Watch;
@@ -65,15 +65,9 @@ impl Default for EvaluationSettings {
 /// What is gathered of one dictionary.
 struct Subject<'a, B: Backend> {
     given: &'a EvaluationSubject<B>,
-    /// Mean of the written site, of the first tokens.
-    mean: Vec<f32>,
-    reconstruction: ReconstructionSums,
-    sparsity: SparsitySums,
+    sums: SubjectSums,
     dropped: ReconstructionSums,
     dropped_sparsity: SparsitySums,
-    clusters: Clusters,
-    /// Σ‖x‖ of the read site, where another one is written.
-    norms_read: f64,
 }
 
 /// Evaluates dictionaries on rows of held-out tokens, all in the same passes.
@@ -129,15 +123,12 @@ pub fn evaluate<B: Backend>(
                 .sites
                 .iter()
                 .position(|site| *site == description.output_site);
+            let mean = place.map(|place| means[place].clone()).unwrap_or_default();
             Subject {
                 given,
-                mean: place.map(|place| means[place].clone()).unwrap_or_default(),
-                reconstruction: ReconstructionSums::new(width),
-                sparsity: SparsitySums::new(description.features),
+                sums: SubjectSums::new(mean, description.features),
                 dropped: ReconstructionSums::new(width),
                 dropped_sparsity: SparsitySums::new(description.features),
-                clusters: Clusters::default(),
-                norms_read: 0.0,
             }
         })
         .collect();
@@ -330,23 +321,28 @@ fn evaluate_pass<B: Backend>(
             model.backend().read(workspace.logits(), 0, &mut logits)?;
             Ok(token_losses(&logits, Some(&clean_logits), &targets, vocab))
         };
-        let width = subject.mean.len();
+        let width = subject.sums.reference.len();
         let spliced = splice(model.backend(), pass, site, &encoding.reconstruction, width)?;
         let spliced = losses(&spliced, workspace)?;
         let zero = losses(&everywhere(pass, site, Arc::new(Zero)), workspace)?;
-        let mean: Arc<dyn RowEdit<B>> = Arc::new(Set::new(model.backend(), &subject.mean)?);
+        let mean: Arc<dyn RowEdit<B>> = Arc::new(Set::new(model.backend(), &subject.sums.reference)?);
         let mean = losses(&everywhere(pass, site, mean), workspace)?;
         for (i, (token, _)) in predicted.iter().enumerate() {
-            subject.clusters.of(pass.document(*token)).loss.add(&LossSums {
-                predictions: 1,
-                clean: clean[i].cross_entropy,
-                spliced: spliced[i].cross_entropy,
-                zero: zero[i].cross_entropy,
-                mean: mean[i].cross_entropy,
-                divergence_spliced: spliced[i].divergence,
-                divergence_zero: zero[i].divergence,
-                divergence_mean: mean[i].divergence,
-            });
+            subject
+                .sums
+                .clusters
+                .of(pass.document(*token))
+                .loss
+                .add(&LossSums {
+                    predictions: 1,
+                    clean: clean[i].cross_entropy,
+                    spliced: spliced[i].cross_entropy,
+                    zero: zero[i].cross_entropy,
+                    mean: mean[i].cross_entropy,
+                    divergence_spliced: spliced[i].divergence,
+                    divergence_zero: zero[i].divergence,
+                    divergence_mean: mean[i].divergence,
+                });
         }
     }
     Ok(())
@@ -418,32 +414,16 @@ impl<B: Backend> Subject<'_, B> {
     fn measure(&mut self, backend: &B, pass: &PassRows<'_>, values: &SiteValues<B>) -> Result<Encoding> {
         let description = self.given.dictionary.description();
         let (site, output_site) = (description.site, description.output_site);
-        let n = pass.kept.len();
-        let encoding = encode_tokens(&self.given.dictionary, &values.kept[&site], n, true)?;
+        let encoding = encode_tokens(&self.given.dictionary, &values.kept[&site], pass.kept.len(), true)?;
         let targets = read(backend, &values.kept[&output_site])?;
-        if site != output_site {
-            for row in read(backend, &values.kept[&site])?.chunks_exact(description.width) {
-                self.norms_read += row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-            }
-        }
-        if n > 0 {
-            self.reconstruction.push(&targets, &encoding.reconstruction);
-        }
-        let width = self.mean.len();
-        for (i, token) in pass.kept.iter().enumerate() {
-            self.sparsity.push(encoding.features.row(i).0);
-            let cluster = self.clusters.of(pass.document(*token));
-            cluster.tokens += 1;
-            cluster.sum.resize(width, 0.0);
-            let x = &targets[i * width..(i + 1) * width];
-            let out = &encoding.reconstruction[i * width..(i + 1) * width];
-            for j in 0..width {
-                let from_reference = f64::from(x[j]) - f64::from(self.mean[j]);
-                cluster.sum[j] += from_reference;
-                cluster.squared += from_reference * from_reference;
-                cluster.error += (f64::from(x[j]) - f64::from(out[j])).powi(2);
-            }
-        }
+        let documents: Vec<u64> = pass.kept.iter().map(|token| pass.document(*token)).collect();
+        let read_values = if site == output_site {
+            None
+        } else {
+            Some(read(backend, &values.kept[&site])?)
+        };
+        self.sums
+            .push(&documents, read_values.as_deref(), &targets, &encoding);
         let n = pass.dropped.len();
         if n > 0 {
             let dropped = encode_tokens(&self.given.dictionary, &values.dropped[&site], n, true)?;
@@ -461,57 +441,10 @@ impl<B: Backend> Subject<'_, B> {
         dropped_loss: (u64, f64),
         settings: &EvaluationSettings,
     ) -> Result<Evaluation> {
-        let description = self.given.dictionary.description();
-        let nothing = || InterpretationError::NoTokens {
-            what: "the corpus".to_owned(),
-            site: Some(description.site),
-            remedy: "give held-out documents with more than one token",
-        };
-        let reconstruction = self.reconstruction.figures().ok_or_else(nothing)?;
-        let sparsity = self.sparsity.figures().ok_or_else(nothing)?;
-        let shift: Vec<f64> = self
-            .reconstruction
-            .mean()
-            .iter()
-            .zip(&self.mean)
-            .map(|(mean, reference)| mean - f64::from(*reference))
-            .collect();
-        let key = |statistic| [settings.seed, number, statistic, 0];
-        let explained_variance = self.clusters.explained_variance(&shift, &key(0))?;
-        let total = self.clusters.total_loss();
-        let loss = if total.predictions > 0 {
-            let n = total.predictions as f64;
-            let per_token = |sum: fn(&LossSums) -> f64| {
-                move |sums: &LossSums| (sums.predictions > 0).then(|| sum(sums) / sums.predictions as f64)
-            };
-            let divergence = self
-                .clusters
-                .of_losses(&key(3), per_token(|sums| sums.divergence_spliced))?;
-            Some(LossFigures {
-                predictions: total.predictions,
-                clean: total.clean / n,
-                spliced: total.spliced / n,
-                zero_ablated: total.zero / n,
-                mean_ablated: total.mean / n,
-                mean_from_tokens: mean_tokens,
-                recovered_against_zero: self
-                    .clusters
-                    .of_losses(&key(1), |sums| sums.recovered(sums.zero))?,
-                recovered_against_mean: self
-                    .clusters
-                    .of_losses(&key(2), |sums| sums.recovered(sums.mean))?,
-                divergence_spliced: divergence.unwrap_or(Figure {
-                    estimate: total.divergence_spliced / n,
-                    low: None,
-                    high: None,
-                }),
-                divergence_zero: total.divergence_zero / n,
-                divergence_mean: total.divergence_mean / n,
-            })
-        } else {
-            None
-        };
-        let position_zero = match (self.dropped.figures(), self.dropped_sparsity.figures()) {
+        let mut evaluation = self
+            .sums
+            .report(self.given, number, Some(mean_tokens), settings)?;
+        evaluation.position_zero = match (self.dropped.figures(), self.dropped_sparsity.figures()) {
             (Some(reconstruction), Some(sparsity)) => Some(PositionZeroFigures {
                 reconstruction,
                 l0: sparsity.l0,
@@ -519,25 +452,6 @@ impl<B: Backend> Subject<'_, B> {
             }),
             _ => None,
         };
-        Ok(Evaluation {
-            name: self.given.name.clone(),
-            site: description.site,
-            output_site: description.output_site,
-            documents: self.clusters.documents() as u64,
-            distribution: DistributionCheck::new(
-                &reconstruction,
-                if description.is_transcoder() {
-                    self.norms_read / reconstruction.tokens as f64
-                } else {
-                    reconstruction.mean_norm
-                },
-                self.given.at_training,
-            ),
-            reconstruction,
-            explained_variance,
-            sparsity,
-            loss,
-            position_zero,
-        })
+        Ok(evaluation)
     }
 }

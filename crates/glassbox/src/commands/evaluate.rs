@@ -1,10 +1,19 @@
 //! `evaluate`: what dictionaries are worth.
 
-use glassbox_corpus::{RowOptions, Split, TokenRow, TokenRows};
+use std::path::Path;
+use std::sync::Arc;
+
+use glassbox_corpus::{
+    ActivationSource as _, ActivationStore, RowOptions, Split, StoredActivations, StoredOrder, TokenRow,
+    TokenRows,
+};
 use glassbox_interpretation::InterpretationError;
 use glassbox_interpretation::evaluation::{
-    Evaluation, EvaluationSettings, EvaluationSubject, Figure, evaluate as measure,
+    Evaluation, EvaluationSettings, EvaluationSubject, Figure, evaluate as measure, evaluate_activations,
 };
+use glassbox_kernels::CpuBackend;
+use glassbox_model::model_hash::model_hash;
+use glassbox_model::site::Site;
 use glassbox_store::{Storage, write_json};
 use serde::Serialize;
 
@@ -24,7 +33,8 @@ use crate::watching::StageWatch;
 struct Report<'a> {
     model: &'a str,
     corpus: &'a [String],
-    rows: &'a RowOptions,
+    activations: Option<&'a Path>,
+    rows: Option<&'a RowOptions>,
     documents: &'static str,
     tokens: u64,
     tokens_left_out: u64,
@@ -52,14 +62,9 @@ pub fn evaluate(arguments: &EvaluateArguments, quiet: bool) -> Result<u8, CliErr
         refuse_other_kinds(out)?;
     }
     let (recorded, is_recorded) = recorded_rows(&dictionaries);
-    let options = arguments.corpus.rows(recorded);
     // Where a dictionary records which documents it was trained on, it is judged on the others.
     let only = (is_recorded && !arguments.all_documents).then_some(Split::HeldOut);
-    let mut source = arguments.corpus.open(&model, &options, only)?;
-    let rows = read_rows(&mut source, arguments.tokens)?;
-    let total: u64 = rows.iter().map(|row| row.tokens.len() as u64).sum();
-    let kept: u64 = rows.iter().map(|row| row.kept() as u64).sum();
-    let subjects: Vec<EvaluationSubject<_>> = dictionaries
+    let subjects: Vec<EvaluationSubject<CpuBackend>> = dictionaries
         .into_iter()
         .map(|dictionary| EvaluationSubject {
             name: dictionary.name,
@@ -67,24 +72,21 @@ pub fn evaluate(arguments: &EvaluateArguments, quiet: bool) -> Result<u8, CliErr
             at_training: dictionary.at_training,
         })
         .collect();
-    let settings = EvaluationSettings {
-        losses: !arguments.no_loss,
-        seed: arguments.seed,
-        ..EvaluationSettings::default()
+    let measured = match &arguments.activations {
+        Some(folder) => stored(arguments, folder, &model, &subjects, only, &progress),
+        None => in_model(arguments, recorded, &model, &subjects, only, &progress),
     };
-    let watch = StageWatch::begin(&progress, "evaluate", "tokens", total);
-    let evaluations =
-        measure(&model.model, &subjects, &rows, &settings, &watch).map_err(|error| match error {
-            InterpretationError::Stopped { .. } => CliError::Interrupted {
-                what: "no figure is complete",
-            },
-            other => other.into(),
-        })?;
-    watch.finish(format!(
-        "{} tokens, {} dictionaries",
-        count(total),
-        evaluations.len()
-    ));
+    let Measured {
+        evaluations,
+        rows,
+        kept,
+        total,
+    } = measured.map_err(|error| match error {
+        CliError::Interpretation(InterpretationError::Stopped { .. }) => CliError::Interrupted {
+            what: "no figure is complete",
+        },
+        other => other,
+    })?;
     let mut missed = Vec::new();
     for evaluation in &evaluations {
         let found = arguments
@@ -99,7 +101,8 @@ pub fn evaluate(arguments: &EvaluateArguments, quiet: bool) -> Result<u8, CliErr
     let report = Report {
         model: &arguments.model,
         corpus: &arguments.corpus.corpus,
-        rows: source.options(),
+        activations: arguments.activations.as_deref(),
+        rows: rows.as_ref(),
         documents: if only.is_some() { "held out" } else { "all" },
         tokens: kept,
         tokens_left_out: total - kept,
@@ -132,6 +135,88 @@ pub fn evaluate(arguments: &EvaluateArguments, quiet: bool) -> Result<u8, CliErr
     })
 }
 
+/// What was measured, and on which tokens.
+struct Measured {
+    evaluations: Vec<Evaluation>,
+    rows: Option<RowOptions>,
+    kept: u64,
+    total: u64,
+}
+
+fn settings(arguments: &EvaluateArguments) -> EvaluationSettings {
+    EvaluationSettings {
+        losses: !arguments.no_loss,
+        seed: arguments.seed,
+        ..EvaluationSettings::default()
+    }
+}
+
+/// On a corpus, inside the model.
+fn in_model(
+    arguments: &EvaluateArguments,
+    recorded: RowOptions,
+    model: &NamedModel,
+    subjects: &[EvaluationSubject<CpuBackend>],
+    only: Option<Split>,
+    progress: &Progress,
+) -> Result<Measured, CliError> {
+    let options = arguments.corpus.rows(recorded);
+    let mut source = arguments.corpus.open(model, &options, only)?;
+    let rows = read_rows(&mut source, arguments.tokens)?;
+    let total: u64 = rows.iter().map(|row| row.tokens.len() as u64).sum();
+    let watch = StageWatch::begin(progress, "evaluate", "tokens", total);
+    let evaluations = measure(&model.model, subjects, &rows, &settings(arguments), &watch)?;
+    watch.finish(format!("{} tokens", count(total)));
+    Ok(Measured {
+        evaluations,
+        rows: Some(source.options().clone()),
+        kept: rows.iter().map(|row| row.kept() as u64).sum(),
+        total,
+    })
+}
+
+/// On activations that `extract` wrote, which must be the model's.
+fn stored(
+    arguments: &EvaluateArguments,
+    folder: &Path,
+    model: &NamedModel,
+    subjects: &[EvaluationSubject<CpuBackend>],
+    only: Option<Split>,
+    progress: &Progress,
+) -> Result<Measured, CliError> {
+    let store = Arc::new(ActivationStore::open(folder)?);
+    store.ensure_model(&model_hash(&model.folder)?)?;
+    let mut sites: Vec<Site> = Vec::new();
+    for subject in subjects {
+        let description = subject.dictionary.description();
+        for site in [description.site, description.output_site] {
+            if !sites.contains(&site) {
+                sites.push(site);
+            }
+        }
+    }
+    let mut source = StoredActivations::new(Arc::clone(&store), &sites, only, StoredOrder::AsStored)?;
+    let total = store.manifest().tokens(only).min(arguments.tokens);
+    let watch = StageWatch::begin(progress, "evaluate", "tokens", total);
+    let evaluations = evaluate_activations(
+        &mut source,
+        subjects,
+        arguments.tokens,
+        &settings(arguments),
+        &watch,
+    )?;
+    let kept = evaluations
+        .first()
+        .map_or(0, |evaluation| evaluation.reconstruction.tokens);
+    watch.finish(format!("{} tokens", count(kept)));
+    Ok(Measured {
+        evaluations,
+        rows: source.origin().rows,
+        kept,
+        total: kept,
+    })
+}
+
 /// Rows until so many tokens are data.
 fn read_rows(source: &mut TokenRows<'_>, tokens: u64) -> Result<Vec<TokenRow>, CliError> {
     let (mut rows, mut kept) = (Vec::new(), 0);
@@ -149,8 +234,15 @@ fn text(report: &Report<'_>) -> String {
         [evaluation] => single(evaluation),
         several => overview(several),
     };
+    let left_out = match report.activations {
+        None => format!(
+            ", {} left out (position 0 and BOS)",
+            count(report.tokens_left_out)
+        ),
+        Some(folder) => format!(", from {}", folder.display()),
+    };
     text.push_str(&format!(
-        "{} tokens of {} {}, {} left out (position 0 and BOS).\n",
+        "{} tokens of {} {}{left_out}.\n",
         count(report.tokens),
         count(
             report
@@ -162,8 +254,7 @@ fn text(report: &Report<'_>) -> String {
             "documents"
         } else {
             "held-out documents"
-        },
-        count(report.tokens_left_out)
+        }
     ));
     text
 }
