@@ -191,6 +191,28 @@ impl ConfigFile {
         })
     }
 
+    /// The sites that a list of names holds.
+    pub(crate) fn sites(&self, key: &str) -> Result<Vec<Site>> {
+        let expected = "a list of sites' names, such as blocks.8.hook_resid_mid";
+        let names = self.typed(key, expected, |value| {
+            let names = value.as_array()?.iter();
+            names
+                .map(|name| name.as_str().map(str::to_owned))
+                .collect::<Option<Vec<_>>>()
+        })?;
+        let names = self.required(key, expected, names)?;
+        names
+            .iter()
+            .map(|name| {
+                name.parse().map_err(|cause| DictionaryError::SiteName {
+                    path: self.path.clone(),
+                    key: format!("{}{key}", self.prefix),
+                    cause: Box::new(cause),
+                })
+            })
+            .collect()
+    }
+
     /// Refuses keys that were not asked for and aren't among those known to leave the arithmetic unchanged.
     pub(crate) fn finish(&self, harmless: &[&str]) -> Result<()> {
         let used = self.used.borrow();

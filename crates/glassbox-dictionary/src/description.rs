@@ -45,6 +45,24 @@ impl ActivationRule {
         }
     }
 
+    /// Has features chosen by z ⊙ lengths, with the value z; lengths [F] are those of decoder rows. A feature whose
+    /// decoder row is zero adds nothing and stays inactive.
+    pub(crate) fn gate_by_lengths(&mut self, lengths: &[f64]) {
+        match self {
+            Self::JumpRelu { threshold } => {
+                for (threshold, length) in threshold.iter_mut().zip(lengths) {
+                    // No value is above the largest one: the feature of a row of zeros stays inactive.
+                    *threshold = ((f64::from(*threshold) / length) as f32).min(f32::MAX);
+                }
+            }
+            Self::TopK { selection_scale, .. } => {
+                *selection_scale = Some(lengths.iter().map(|length| *length as f32).collect());
+            }
+            // z · length is above zero, or the largest of its group, where z is; groups are never gated so.
+            Self::Relu | Self::GroupMax { .. } => {}
+        }
+    }
+
     /// Whether the value of a feature depends on its own pre-activation only.
     pub fn is_thresholded(&self) -> bool {
         matches!(self, Self::Relu | Self::JumpRelu { .. })

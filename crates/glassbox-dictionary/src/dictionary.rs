@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use glassbox_kernels::backend::ActivationKind;
 use glassbox_kernels::{Backend, CpuBackend, KernelError};
 
-use crate::description::{ActivationRule, DictionaryDescription};
+use crate::description::DictionaryDescription;
 use crate::error::Result;
+use crate::feature_encoder::{FeatureEncoder, Vector, all_rows, check_rows};
 use crate::normalisation::{RowStatistics, normalise, outer, read_vec};
 use crate::parts::DictionaryParts;
 
@@ -18,37 +18,15 @@ pub struct Dictionary<B: Backend = CpuBackend> {
     backend: B,
     description: DictionaryDescription,
     bytes: u64,
-    /// [features, width].
-    encoder: B::Matrix,
+    encoder: FeatureEncoder<B>,
     /// [features, output_width].
     decoder: B::Matrix,
     /// [output_width, width].
     skip: Option<B::Matrix>,
-    encoder_scale: Option<Vector<B>>,
     decoder_scale: Option<Vector<B>>,
     /// As stored.
     encoder_bias: Vec<f32>,
-    /// With the subtracted decoder bias folded in: b_enc − (encoder · b_dec) ⊙ encoder_scale.
-    folded_bias: Vector<B>,
     decoder_bias: Vector<B>,
-    /// Zeros for ReLU; `None` where a feature's value depends on the others.
-    threshold: Option<Vector<B>>,
-    /// The selection scale and its inverse (zero where it is zero).
-    selection: Option<(B::Buffer, B::Buffer)>,
-}
-
-/// A vector on the host and on the device.
-#[derive(Debug)]
-struct Vector<B: Backend> {
-    host: Vec<f32>,
-    device: B::Buffer,
-}
-
-impl<B: Backend> Vector<B> {
-    fn new(backend: &B, host: Vec<f32>) -> Self {
-        let device = backend.upload(&host);
-        Self { host, device }
-    }
 }
 
 /// Feature values of some rows, and what a decoder needs to bring them back to raw space.
@@ -75,45 +53,24 @@ impl<B: Backend> Dictionary<B> {
     pub(crate) fn from_checked_matrices(backend: &B, parts: DictionaryParts<'_>) -> Result<Self> {
         parts.check()?;
         let (features, width) = (parts.description.features, parts.description.width);
-        let encoder = parts.encoder.upload(backend, features, width)?;
         let output_width = parts.description.output_width;
         let decoder = parts.decoder.upload(backend, features, output_width)?;
         let skip = match &parts.skip {
             Some(skip) => Some(skip.upload(backend, output_width, width)?),
             None => None,
         };
-        let mut folded_bias = parts.encoder_bias.clone();
-        if parts.description.subtract_decoder_bias {
-            let mut shift = backend.zeros(features);
-            backend.linear(
-                &backend.upload(&parts.decoder_bias),
-                1,
-                &encoder,
-                None,
-                &mut shift,
-            )?;
-            for (i, shift) in read_vec(backend, &shift, features)?.into_iter().enumerate() {
-                folded_bias[i] -= shift * parts.encoder_scale.as_ref().map_or(1.0, |scale| scale[i]);
-            }
-        }
-        let threshold = match &parts.description.rule {
-            ActivationRule::Relu => Some(vec![0.0; features]),
-            ActivationRule::JumpRelu { threshold } => Some(threshold.clone()),
-            ActivationRule::TopK { .. } | ActivationRule::GroupMax { .. } => None,
-        };
-        let selection = match &parts.description.rule {
-            ActivationRule::TopK {
-                selection_scale: Some(scale),
-                ..
-            } => {
-                let inverse: Vec<f32> = scale
-                    .iter()
-                    .map(|s| if *s > 0.0 { 1.0 / s } else { 0.0 })
-                    .collect();
-                Some((backend.upload(scale), backend.upload(&inverse)))
-            }
-            _ => None,
-        };
+        let description = &parts.description;
+        let encoder = FeatureEncoder::new(
+            backend,
+            &parts.encoder,
+            [features, width],
+            &description.rule,
+            parts.encoder_scale.clone(),
+            parts.encoder_bias.clone(),
+            description
+                .subtract_decoder_bias
+                .then_some(parts.decoder_bias.as_slice()),
+        )?;
         let bytes = parts.bytes();
         let vector = |host| Vector::new(backend, host);
         Ok(Self {
@@ -122,13 +79,9 @@ impl<B: Backend> Dictionary<B> {
             encoder,
             decoder,
             skip,
-            selection,
-            encoder_scale: parts.encoder_scale.map(vector),
             decoder_scale: parts.decoder_scale.map(vector),
             encoder_bias: parts.encoder_bias,
-            folded_bias: vector(folded_bias),
             decoder_bias: vector(parts.decoder_bias),
-            threshold: threshold.map(vector),
             description: parts.description,
         })
     }
@@ -180,7 +133,7 @@ impl<B: Backend> Dictionary<B> {
 
     /// Factors on the encoder's rows, [features], if it has them.
     pub fn encoder_scale(&self) -> Option<&[f32]> {
-        self.encoder_scale.as_ref().map(|scale| scale.host.as_slice())
+        self.encoder.scale.as_ref().map(|scale| scale.host.as_slice())
     }
 
     /// Factors on the decoder's rows, [features], if it has them.
@@ -190,12 +143,12 @@ impl<B: Backend> Dictionary<B> {
 
     /// The encoder bias with the subtracted decoder bias folded in: the bias that belongs to raw (normalised) input.
     pub fn folded_bias(&self) -> &[f32] {
-        &self.folded_bias.host
+        &self.encoder.bias.host
     }
 
     /// Thresholds [features], zeros for ReLU; `None` for TopK and GroupMax.
     pub fn threshold(&self) -> Option<&[f32]> {
-        self.threshold.as_ref().map(|threshold| threshold.host.as_slice())
+        self.encoder.threshold()
     }
 
     /// Encoder rows of some features [ids.len(), width], scales applied.
@@ -203,7 +156,7 @@ impl<B: Backend> Dictionary<B> {
     /// # Errors
     /// [`crate::DictionaryError::FeatureOutOfRange`].
     pub fn encoder_rows(&self, ids: &[u32]) -> Result<B::Buffer> {
-        self.rows(&self.encoder, self.width(), self.encoder_scale(), ids)
+        self.rows(&self.encoder.matrix, self.width(), self.encoder_scale(), ids)
     }
 
     /// Decoder rows of some features [ids.len(), output_width], scales applied.
@@ -234,7 +187,7 @@ impl<B: Backend> Dictionary<B> {
             Ok(read_vec(&self.backend, &rows, ids.len() * width)?)
         };
         Ok((
-            read(&self.encoder, self.width())?,
+            read(&self.encoder.matrix, self.width())?,
             read(&self.decoder, self.output_width())?,
         ))
     }
@@ -316,53 +269,13 @@ impl<B: Backend> Dictionary<B> {
         n: usize,
     ) -> Result<(Option<B::Buffer>, RowStatistics<B>), KernelError> {
         let width = self.width();
-        KernelError::check("encode", "x", self.backend.len(x), n * width)?;
-        if let Some((row, column)) = self.backend.first_non_finite(x, n, width)? {
-            return Err(KernelError::Parameter {
-                op: "encode",
-                what: format!(
-                    "x is not finite in row {row}, column {column} ({})",
-                    self.description.site
-                ),
-            });
-        }
+        check_rows(&self.backend, x, n, width, self.description.site)?;
         normalise(&self.backend, self.description.input_normalisation, x, n, width)
     }
 
     /// Feature values [n, features] of rows that are normalised already.
     pub(crate) fn encode_normalised(&self, y: &B::Buffer, n: usize) -> Result<B::Buffer, KernelError> {
-        let features = self.features();
-        let mut z = self.backend.zeros(n * features);
-        match &self.encoder_scale {
-            None => self
-                .backend
-                .linear(y, n, &self.encoder, Some(&self.folded_bias.device), &mut z)?,
-            Some(scale) => {
-                self.backend.linear(y, n, &self.encoder, None, &mut z)?;
-                self.backend.multiply_rows(&mut z, n, features, &scale.device)?;
-                self.backend
-                    .add_rows(&mut z, features, &all_rows(n), &self.folded_bias.device, 1)?;
-            }
-        }
-        match (&self.description.rule, &self.threshold) {
-            (ActivationRule::TopK { k, .. }, _) => {
-                if let Some((scale, _)) = &self.selection {
-                    self.backend.multiply_rows(&mut z, n, features, scale)?;
-                }
-                self.backend.keep_top_k(&mut z, n, features, *k)?;
-                if let Some((_, inverse)) = &self.selection {
-                    self.backend.multiply_rows(&mut z, n, features, inverse)?;
-                }
-            }
-            // A row of features is one row per group.
-            (ActivationRule::GroupMax { groups }, _) => {
-                self.backend
-                    .keep_top_k(&mut z, n * groups, features / groups, 1)?;
-            }
-            (_, Some(threshold)) => self.backend.threshold(&mut z, n, features, &threshold.device)?,
-            (_, None) => {}
-        }
-        Ok(z)
+        self.encoder.encode(y, n)
     }
 
     /// Output [n, output_width] of feature values [n, features] in the space of rows with these statistics.
@@ -458,18 +371,7 @@ impl<B: Backend> Dictionary<B> {
         n: usize,
         d_features: &B::Buffer,
     ) -> Result<B::Buffer, KernelError> {
-        let count = self.features();
-        let mut d_z = self.backend.zeros(n * count);
-        // A feature is active exactly where its value is positive, and there it grows as its pre-activation does.
-        self.backend
-            .activation_backward(ActivationKind::Relu, features, d_features, n * count, &mut d_z)?;
-        if let Some(scale) = &self.encoder_scale {
-            self.backend.multiply_rows(&mut d_z, n, count, &scale.device)?;
-        }
-        let mut d_y = self.backend.zeros(n * self.width());
-        self.backend
-            .linear_backward(&d_z, n, &self.encoder, false, &mut d_y)?;
-        Ok(d_y)
+        self.encoder.encode_backward(features, n, d_features)
     }
 
     /// Gradient with respect to x [n, width] through the skip connection, from that with respect to the output
@@ -512,9 +414,4 @@ impl<B: Backend> Dictionary<B> {
     pub fn subset(self: &Arc<Self>, ids: &[u32]) -> Result<crate::subset::FeatureSubset<B>> {
         crate::subset::FeatureSubset::new(self, ids)
     }
-}
-
-/// The row numbers 0 to n.
-pub(crate) fn all_rows(n: usize) -> Vec<u32> {
-    (0..n as u32).collect()
 }

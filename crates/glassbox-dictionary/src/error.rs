@@ -205,6 +205,16 @@ pub enum DictionaryError {
         /// What is wrong with the name, and the names nearest to it.
         cause: Box<SiteError>,
     },
+    /// A layer that a cross-layer transcoder doesn't have, or a source after its target.
+    #[error("{}: layer {layer} is outside of what is asked for: its layers are 0 to {last}", path.display())]
+    LayerOutOfRange {
+        /// The transcoder's folder.
+        path: PathBuf,
+        /// The layer asked for.
+        layer: usize,
+        /// The last valid one.
+        last: usize,
+    },
     /// A feature that the dictionary doesn't have.
     #[error("feature {feature} is outside the dictionary at {site}: its features are 0 to {last}")]
     FeatureOutOfRange {

@@ -9,11 +9,15 @@
 
 mod cache;
 mod config_file;
+mod cross_layer;
+mod cross_layer_formats;
+mod cross_layer_weights;
 mod delta_edit;
 mod description;
 mod dictionary;
 mod error;
 mod feature_edit;
+mod feature_encoder;
 pub mod formats;
 mod ghosttrack_history;
 mod hook_names;
@@ -29,6 +33,7 @@ mod weights_file;
 mod writing;
 
 pub use cache::{CacheStatistics, DictionaryCache};
+pub use cross_layer::{CrossLayerDescription, CrossLayerTranscoder, inspect_cross_layer};
 pub use description::{
     ActivationRule, DictionaryDescription, InputNormalisation, ModelReference, Provenance,
 };

@@ -81,6 +81,17 @@ pub(crate) fn widen(values: &StoredValues<'_>, at: usize, out: &mut [f32]) {
     }
 }
 
+/// `count` values from element `first` on.
+pub(crate) fn slice(values: StoredValues<'_>, first: usize, count: usize) -> StoredValues<'_> {
+    let size = value_size(&values);
+    let range = first * size..(first + count) * size;
+    match values {
+        StoredValues::F32(bytes) => StoredValues::F32(&bytes[range]),
+        StoredValues::Bf16(bytes) => StoredValues::Bf16(&bytes[range]),
+        StoredValues::F16(bytes) => StoredValues::F16(&bytes[range]),
+    }
+}
+
 /// Elements widened at a time when a matrix is scanned.
 const SCAN: usize = 1 << 16;
 
@@ -187,7 +198,9 @@ impl DictionaryParts<'_> {
             gated_by_lengths,
         } = *folding;
         if gated_by_lengths {
-            self.gate_by_decoder_lengths();
+            let width = self.description.output_width;
+            let lengths = self.decoder.row_lengths(features, width);
+            self.description.rule.gate_by_lengths(&lengths);
         }
         if raw_units {
             // f / factor_in: the factor on the input and the one on the feature cancel in the encoder.
@@ -200,26 +213,6 @@ impl DictionaryParts<'_> {
         multiply(&mut self.decoder_bias, 1.0 / factor_out);
         if decoder_lengths {
             self.fold_decoder_lengths();
-        }
-    }
-
-    /// Has features chosen by z ⊙ ‖stored decoder row‖, with the value z. A feature whose decoder row is zero adds
-    /// nothing and stays inactive.
-    fn gate_by_decoder_lengths(&mut self) {
-        let (features, width) = (self.description.features, self.description.output_width);
-        let lengths = self.decoder.row_lengths(features, width);
-        match &mut self.description.rule {
-            ActivationRule::JumpRelu { threshold } => {
-                for (threshold, length) in threshold.iter_mut().zip(lengths) {
-                    // No value is above the largest one: the feature of a row of zeros stays inactive.
-                    *threshold = ((f64::from(*threshold) / length) as f32).min(f32::MAX);
-                }
-            }
-            ActivationRule::TopK { selection_scale, .. } => {
-                *selection_scale = Some(lengths.into_iter().map(|length| length as f32).collect());
-            }
-            // z · length is above zero, or the largest of its group, where z is; groups are never gated so.
-            ActivationRule::Relu | ActivationRule::GroupMax { .. } => {}
         }
     }
 

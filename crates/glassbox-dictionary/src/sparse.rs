@@ -126,37 +126,52 @@ impl<B: Backend> Dictionary<B> {
     pub fn decode_sparse(&self, sparse: &SparseFeatures, statistics: &RowStatistics<B>) -> Result<B::Buffer> {
         let backend = self.backend();
         let (width, n) = (self.output_width(), sparse.rows());
-        let mut output = backend.zeros(n * width);
-        for first in (0..n).step_by(DECODED_TOGETHER) {
-            let rows = first..n.min(first + DECODED_TOGETHER);
-            let used: BTreeSet<u32> = rows.clone().flat_map(|row| sparse.row(row).0).copied().collect();
-            let used: Vec<u32> = used.into_iter().collect();
-            let column: BTreeMap<u32, usize> = used.iter().copied().zip(0..).collect();
-            let mut values = vec![0.0; rows.len() * used.len()];
-            for (i, row) in rows.clone().enumerate() {
-                let (features, row_values) = sparse.row(row);
-                for (feature, value) in features.iter().zip(row_values) {
-                    values[i * used.len() + column[feature]] = *value;
-                }
-            }
-            let decoder = self.decoder_rows(&used)?;
-            let mut part = backend.upload(&self.decoder_bias().repeat(rows.len()));
-            backend.matmul(
-                &mut part,
-                rows.len(),
-                width,
-                &backend.upload(&values),
-                Layout::Normal,
-                &decoder,
-                Layout::Normal,
-                used.len(),
-                1.0,
-                1.0,
-            )?;
-            let numbers: Vec<u32> = rows.map(|row| row as u32).collect();
-            backend.scatter_rows(&part, width, &numbers, &mut output)?;
-        }
+        let mut output = backend.upload(&self.decoder_bias().repeat(n));
+        add_decoded(backend, sparse, width, &mut output, |ids| self.decoder_rows(ids))?;
         self.undo(statistics, &mut output, n)?;
         Ok(output)
     }
+}
+
+/// Adds the sum over each row's entries of value · decoder row to output [n, width]. `rows_of` gives the decoder rows
+/// [ids, width] of some features.
+pub(crate) fn add_decoded<B: Backend>(
+    backend: &B,
+    sparse: &SparseFeatures,
+    width: usize,
+    output: &mut B::Buffer,
+    mut rows_of: impl FnMut(&[u32]) -> Result<B::Buffer>,
+) -> Result<()> {
+    let n = sparse.rows();
+    for first in (0..n).step_by(DECODED_TOGETHER) {
+        let rows = first..n.min(first + DECODED_TOGETHER);
+        let used: BTreeSet<u32> = rows.clone().flat_map(|row| sparse.row(row).0).copied().collect();
+        let used: Vec<u32> = used.into_iter().collect();
+        let column: BTreeMap<u32, usize> = used.iter().copied().zip(0..).collect();
+        let mut values = vec![0.0; rows.len() * used.len()];
+        for (i, row) in rows.clone().enumerate() {
+            let (features, row_values) = sparse.row(row);
+            for (feature, value) in features.iter().zip(row_values) {
+                values[i * used.len() + column[feature]] = *value;
+            }
+        }
+        let decoder = rows_of(&used)?;
+        let numbers: Vec<u32> = rows.clone().map(|row| row as u32).collect();
+        let mut part = backend.zeros(rows.len() * width);
+        backend.gather_rows(output, width, &numbers, &mut part)?;
+        backend.matmul(
+            &mut part,
+            rows.len(),
+            width,
+            &backend.upload(&values),
+            Layout::Normal,
+            &decoder,
+            Layout::Normal,
+            used.len(),
+            1.0,
+            1.0,
+        )?;
+        backend.set_rows(output, width, &numbers, &part, rows.len())?;
+    }
+    Ok(())
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use glassbox_kernels::matmul::Layout;
 use glassbox_kernels::{Backend, CpuBackend, KernelError};
 
-use crate::dictionary::{Dictionary, all_rows};
+use crate::dictionary::Dictionary;
 use crate::error::Result;
+use crate::feature_encoder::all_rows;
 
 /// Some features of a dictionary, in the order they were asked for.
 ///

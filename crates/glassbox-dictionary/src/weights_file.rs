@@ -114,6 +114,17 @@ impl WeightsFile {
         })
     }
 
+    /// The values of a tensor of this shape, whatever they are: for who reads parts of it and checks those.
+    pub(crate) fn unchecked(
+        &self,
+        tensor: &str,
+        shape: &[usize],
+        axes: &'static str,
+    ) -> Result<StoredValues<'_>> {
+        self.find(tensor, shape, axes)?;
+        Ok(self.file.values(tensor)?)
+    }
+
     /// The values of a tensor of this shape, which are finite.
     pub(crate) fn tensor(
         &self,
@@ -121,8 +132,7 @@ impl WeightsFile {
         shape: &[usize],
         axes: &'static str,
     ) -> Result<StoredValues<'_>> {
-        self.find(tensor, shape, axes)?;
-        let values = self.file.values(tensor)?;
+        let values = self.unchecked(tensor, shape, axes)?;
         self.check_finite(tensor, &values, shape)?;
         Ok(values)
     }
@@ -150,6 +160,19 @@ impl WeightsFile {
                 format!("it holds {numbers:?}; expected a finite number, {expected}"),
             )),
         }
+    }
+
+    /// A small matrix of finite values, row after row.
+    pub(crate) fn matrix_rows(
+        &self,
+        tensor: &str,
+        shape: [usize; 2],
+        axes: &'static str,
+    ) -> Result<Vec<f32>> {
+        let values = self.tensor(tensor, &shape, axes)?;
+        let mut rows = vec![0.0; shape[0] * shape[1]];
+        widen(&values, 0, &mut rows);
+        Ok(rows)
     }
 
     /// A vector of finite values.

@@ -11,7 +11,8 @@ mod tensors;
 
 use std::path::{Path, PathBuf};
 
-use glassbox_dictionary::{GhostTrackHistory, formats};
+use glassbox_dictionary::{CrossLayerTranscoder, GhostTrackHistory, formats};
+use glassbox_kernels::CpuBackend;
 use glassbox_model::locate::{HubEnvironment, locate};
 use glassbox_store::MANIFEST_FILE;
 use serde_json::{Value, json};
@@ -35,6 +36,7 @@ enum Kind {
     Model,
     Dictionary,
     DictionarySet,
+    CrossLayer,
     Run,
     Table,
     Tensors,
@@ -57,6 +59,7 @@ pub fn inspect(path: &Path, rows: usize, features: Option<usize>) -> Result<Insp
         Some(Kind::Model) => model::inspect(path),
         Some(Kind::Dictionary) => dictionary::inspect(path),
         Some(Kind::DictionarySet) => dictionary::inspect_set(path),
+        Some(Kind::CrossLayer) => dictionary::inspect_cross_layer(path),
         Some(Kind::Run) => run::inspect(path),
         Some(Kind::Table) => table_file::inspect(path, rows),
         Some(Kind::Tensors) => tensors::inspect(path),
@@ -71,6 +74,8 @@ fn kind(path: &Path) -> Option<Kind> {
     if path.is_dir() {
         return if path.join(MANIFEST_FILE).is_file() {
             Some(Kind::Run)
+        } else if CrossLayerTranscoder::<CpuBackend>::recognises(path) {
+            Some(Kind::CrossLayer)
         } else if formats::recognise(path).is_some() {
             Some(Kind::Dictionary)
         } else if path.join("config.json").is_file() {

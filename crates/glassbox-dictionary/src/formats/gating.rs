@@ -48,6 +48,6 @@ impl Encoder {
 }
 
 /// Thresholds of max(z, 0) where z > threshold: below zero they act as zero.
-pub(super) fn at_least_zero(values: Vec<f32>) -> Vec<f32> {
+pub(crate) fn at_least_zero(values: Vec<f32>) -> Vec<f32> {
     values.into_iter().map(|value| value.max(0.0)).collect()
 }

@@ -1,23 +1,23 @@
 //! The registry of dictionary formats: one file per format.
 
-mod circuit_tracer;
+pub(crate) mod circuit_tracer;
 mod dictionary_learning;
 mod dictionary_learning_site;
-mod gating;
+pub(crate) mod gating;
 mod gemma_scope;
 mod gemma_scope_2;
 mod ghosttrack;
 mod glassbox;
 mod goodfire;
 mod llama_scope;
-mod llamascopium;
+pub(crate) mod llamascopium;
 mod qwen_scope;
 mod saelens;
 mod saelens_keys;
 mod saelens_settings;
 mod saelens_writing;
 mod sparsify;
-mod stated_source;
+pub(crate) mod stated_source;
 
 use std::path::{Path, PathBuf};
 

@@ -65,7 +65,7 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
 }
 
 /// The names along a path from the root on, links not followed: a hub cache links names to files without them.
-pub(super) fn names_along(path: &Path) -> Vec<String> {
+pub(crate) fn names_along(path: &Path) -> Vec<String> {
     std::path::absolute(path)
         .unwrap_or_else(|_| path.to_path_buf())
         .components()

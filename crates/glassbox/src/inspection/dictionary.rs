@@ -20,6 +20,59 @@ pub(super) fn inspect(folder: &Path) -> Result<Inspection, CliError> {
     })
 }
 
+/// Checks a cross-layer transcoder's configuration and the headers of its files.
+pub(super) fn inspect_cross_layer(folder: &Path) -> Result<Inspection, CliError> {
+    let description = glassbox_dictionary::inspect_cross_layer(folder)?;
+    let rows: Vec<Vec<String>> = description
+        .sites
+        .iter()
+        .zip(&description.output_sites)
+        .enumerate()
+        .map(|(layer, (site, output))| {
+            let last = description.layers() - 1;
+            vec![
+                layer.to_string(),
+                site.to_string(),
+                format!("{output} to layer {last}"),
+            ]
+        })
+        .collect();
+    let text = format!(
+        "cross-layer transcoder {} ({})\n{} layers of {} features, width {}, {}, {}{}\n\n{}",
+        folder.display(),
+        description.format,
+        description.layers(),
+        description.features,
+        description.width,
+        description.rule,
+        bytes(description.bytes),
+        if description.skip {
+            ", with a skip connection"
+        } else {
+            ""
+        },
+        table(&["layer", "reads", "writes"], &rows)
+    );
+    let names =
+        |sites: &[glassbox_model::site::Site]| sites.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let facts = json!({
+        "format": description.format,
+        "sites": names(&description.sites),
+        "output_sites": names(&description.output_sites),
+        "width": description.width,
+        "features": description.features,
+        "activation": description.rule,
+        "skip": description.skip,
+        "bytes": description.bytes,
+        "model": description.model,
+    });
+    Ok(Inspection {
+        text,
+        json: described("cross_layer_transcoder", folder, true, facts),
+        damage: None,
+    })
+}
+
 /// Checks every dictionary of a folder in the same way.
 pub(super) fn inspect_set(folder: &Path) -> Result<Inspection, CliError> {
     let set = DictionarySet::open(folder)?;
