@@ -61,7 +61,8 @@ fn find(folder: &Path, name: &str) -> Result<Value, CliError> {
                 let what = format!("line {line} is no feature: {cause}");
                 failed(std::io::Error::new(std::io::ErrorKind::InvalidData, what))
             })?;
-            if feature["name"] == name || feature["feature"].to_string() == name {
+            let number = name.parse::<u64>().ok();
+            if feature["name"] == name || number.is_some() && feature["feature"].as_u64() == number {
                 return Ok(feature);
             }
             names.push(feature["name"].as_str().unwrap_or_default().to_owned());

@@ -100,14 +100,14 @@ fn write_data(
         "settings": report.settings,
         "tokens": words,
     });
-    write!(file, "const DATA = {};\n", embedded(&head))?;
-    write!(file, "DATA.features = [\n")?;
+    writeln!(file, "const DATA = {};", embedded(&head))?;
+    writeln!(file, "DATA.features = [")?;
     for record in &short {
-        write!(file, "{},\n", embedded(record))?;
+        writeln!(file, "{},", embedded(record))?;
     }
-    write!(file, "];\nDATA.packed = [\n")?;
+    writeln!(file, "];\nDATA.packed = [")?;
     for bytes in &packed {
-        write!(file, "\"{}\",\n", base64(bytes))?;
+        writeln!(file, "\"{}\",", base64(bytes))?;
     }
     writeln!(file, "];")
 }
