@@ -128,7 +128,7 @@ impl Objective {
     ///
     /// # Errors
     /// [`TrainingError::Setting`].
-    pub(crate) fn check(&self, features: usize) -> Result<()> {
+    pub fn check(&self, features: usize) -> Result<()> {
         let wrong = |key: &'static str, found: String, expected: String| {
             Err(TrainingError::Setting {
                 key: format!("objective.{key}"),

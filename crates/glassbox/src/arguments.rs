@@ -127,7 +127,7 @@ pub struct DemoArguments {
 /// Flags of `run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
-    /// The scenario file (TOML).
+    /// The scenario, or the job of dictionaries (TOML).
     pub config: PathBuf,
     /// Folder for the run.
     #[arg(long, value_name = "DIR")]
@@ -141,6 +141,12 @@ pub struct RunArguments {
     /// Run the first N selected features only, and print time, memory and disk for the whole.
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub pilot: Option<usize>,
+    /// Of a job of dictionaries: write the activations, and go no further.
+    #[arg(long, conflicts_with = "train_only")]
+    pub extract_only: bool,
+    /// Of a job of dictionaries: train on the activations that are there, and go no further.
+    #[arg(long)]
+    pub train_only: bool,
     /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,

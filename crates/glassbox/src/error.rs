@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use glassbox_corpus::CorpusError;
 use glassbox_dictionary::DictionaryError;
+use glassbox_dictionary_job::JobError;
 use glassbox_experiment::ExperimentError;
 use glassbox_interpretation::InterpretationError;
 use glassbox_interpretation::labels::LabelError;
@@ -126,6 +127,9 @@ pub enum CliError {
         /// What the operating system or the reader said.
         cause: io::Error,
     },
+    /// A job of dictionaries cannot be run, or was stopped.
+    #[error(transparent)]
+    Job(#[from] JobError),
     /// A signal came before the end.
     #[error("stopped by a signal; {what}")]
     Interrupted {
@@ -229,6 +233,7 @@ impl CliError {
             {
                 exit_code::PARTIAL
             }
+            Self::Job(error) if error.is_resumable() => exit_code::PARTIAL,
             _ => exit_code::BAD_INPUT,
         }
     }

@@ -49,11 +49,7 @@ pub fn open_dictionaries(paths: &[PathBuf], config: &ModelConfig) -> Result<Vec<
             let stored = formats::open(path)?;
             stored.description().check_model(config, None)?;
             let record = stored.training_record();
-            let at_training = record.as_ref().map(|record| TrainingFigures {
-                mean_squared_error: record.mean_squared_error,
-                mean_norm: record.mean_norm,
-                explained_variance: record.explained_variance,
-            });
+            let at_training = record.as_ref().map(TrainingFigures::from);
             let rows = record
                 .and_then(|record| record.rows)
                 .and_then(|rows| RowOptions::deserialize(&rows).ok());

@@ -32,6 +32,7 @@ struct State {
     tokens: u64,
     started: Option<Instant>,
     last_line: Option<Instant>,
+    last_note: Option<Instant>,
 }
 
 impl Progress {
@@ -42,6 +43,20 @@ impl Progress {
             terminal: std::io::stderr().is_terminal(),
             stop,
             state: Mutex::default(),
+        }
+    }
+
+    /// Says beside the bar how the stage stands; where stderr is no terminal, as a line every so often.
+    pub fn note(&self, text: &str) {
+        let mut state = self
+            .state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(bar) = &state.bar {
+            bar.set_message(text.to_owned());
+        } else if !self.quiet && state.last_note.is_none_or(|last| last.elapsed() >= LINE_INTERVAL) {
+            state.last_note = Some(Instant::now());
+            tell(text);
         }
     }
 

@@ -4,6 +4,7 @@
 //! still encodes, and its features still look plausible. What gives it away is the reconstruction: it was nearly as good at
 //! training as it will ever be.
 
+use glassbox_dictionary::TrainingRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluation::reconstruction_sums::ReconstructionFigures;
@@ -17,6 +18,16 @@ pub struct TrainingFigures {
     pub mean_norm: f64,
     /// Explained variance.
     pub explained_variance: f64,
+}
+
+impl From<&TrainingRecord> for TrainingFigures {
+    fn from(record: &TrainingRecord) -> Self {
+        Self {
+            mean_squared_error: record.mean_squared_error,
+            mean_norm: record.mean_norm,
+            explained_variance: record.explained_variance,
+        }
+    }
 }
 
 /// What a judgement rests on.

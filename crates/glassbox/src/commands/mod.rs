@@ -1,6 +1,7 @@
 //! One file per verb.
 
 mod demo;
+mod dictionary_job;
 mod encode;
 mod evaluate;
 mod features;

@@ -1,11 +1,13 @@
 //! `run`: all stages of a scenario, and the report.
 
+use glassbox_dictionary_job::JobSettings;
 use glassbox_experiment::Scenario;
 use glassbox_experiment::estimate::estimate;
 use glassbox_experiment::run::{RunOutcome, RunRequest, run as run_scenario};
 use glassbox_report::write_report;
 
 use crate::arguments::RunArguments;
+use crate::commands::dictionary_job::run_job;
 use crate::error::CliError;
 use crate::exit_code;
 use crate::interrupt::Interrupt;
@@ -20,6 +22,19 @@ use crate::shell::word;
 /// # Errors
 /// A [`CliError`] if an input cannot be used, or the run was stopped.
 pub fn run(arguments: &RunArguments, quiet: bool) -> Result<u8, CliError> {
+    // What can't be read is named by the reader of scenarios.
+    if std::fs::read_to_string(&arguments.config).is_ok_and(|text| JobSettings::is_job(&text)) {
+        return run_job(arguments, quiet);
+    }
+    if arguments.extract_only || arguments.train_only {
+        return Err(CliError::usage_with_hint(
+            format!(
+                "{} is no job of dictionaries: it has no `[corpus]`",
+                arguments.config.display()
+            ),
+            "--extract-only and --train-only are stages of such a job",
+        ));
+    }
     let scenario = Scenario::read(&arguments.config)?;
     if arguments.dry_run {
         let plan = estimate(&scenario)?;

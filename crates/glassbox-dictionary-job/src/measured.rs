@@ -1,0 +1,96 @@
+//! What the files of a job say of one dictionary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use glassbox_dictionary::formats;
+use glassbox_training::HistoryLine;
+use serde_json::Value;
+
+use crate::checklist::Measured;
+use crate::error::{JobError, Result};
+use crate::folder::JobFolder;
+use crate::stages::census::SUMMARY;
+
+/// Share of training at whose end the held-out figures are compared.
+const LATE: f64 = 0.8;
+
+/// Reads what is there; what is not stays `None`.
+///
+/// # Errors
+/// [`JobError::Folder`] for a file that is there and damaged.
+pub(crate) fn measure(folder: &JobFolder, name: &str) -> Result<Measured> {
+    let evaluation = read_json(&folder.evaluation(name))?;
+    let number =
+        |value: &Option<Value>, path: &str| value.as_ref().and_then(|value| value.pointer(path)?.as_f64());
+    let census = read_json(&folder.features(name).join(SUMMARY))?;
+    Ok(Measured {
+        files: Some(files(folder, name)),
+        explained_variance: number(&evaluation, "/reconstruction/explained_variance"),
+        l0: number(&evaluation, "/sparsity/l0"),
+        dead_share: number(&evaluation, "/sparsity/dead_share"),
+        loss_recovered: number(&evaluation, "/loss/recovered_against_zero/estimate"),
+        late_rise: late_rise(&folder.history(name))?,
+        interpretable_share: number(&census, "/summary/interpretable_share"),
+    })
+}
+
+/// Files that should be there, and those that are and are not empty; a dictionary counts when it opens.
+fn files(folder: &JobFolder, name: &str) -> (usize, usize) {
+    let features = folder.features(name);
+    let others = [
+        folder.history(name),
+        folder.evaluation(name),
+        features.join(SUMMARY),
+        features.join("features.jsonl"),
+        features.join("index.html"),
+    ];
+    let whole = |file: &PathBuf| fs::metadata(file).is_ok_and(|found| found.len() > 0);
+    let opens = formats::open(&folder.dictionary(name)).is_ok();
+    (
+        others.len() + 1,
+        others.iter().filter(|file| whole(file)).count() + usize::from(opens),
+    )
+}
+
+/// Rise of the held-out explained variance from the first measurement in the last fifth of training to the last one.
+fn late_rise(history: &Path) -> Result<Option<f64>> {
+    let text = match fs::read_to_string(history) {
+        Ok(text) => text,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(damaged(history, &cause)),
+    };
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).map_err(|cause| damaged(history, &cause)))
+        .collect::<Result<Vec<HistoryLine>>>()?;
+    let Some(last_step) = lines.last().map(|line| line.step) else {
+        return Ok(None);
+    };
+    let late: Vec<f64> = lines
+        .iter()
+        .filter(|line| line.step as f64 >= LATE * last_step as f64)
+        .filter_map(|line| Some(line.held_out?.explained_variance))
+        .collect();
+    Ok(match late.as_slice() {
+        [first, .., last] => Some(last - first),
+        _ => None,
+    })
+}
+
+fn read_json(file: &Path) -> Result<Option<Value>> {
+    match fs::read(file) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|cause| damaged(file, &cause)),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(damaged(file, &cause)),
+    }
+}
+
+fn damaged(file: &Path, cause: &dyn std::fmt::Display) -> JobError {
+    JobError::Folder {
+        folder: file.to_path_buf(),
+        what: format!("something that can't be read ({cause}); remove it and continue the job with --resume"),
+    }
+}

@@ -1,0 +1,173 @@
+//! All dictionaries from one stream of activations.
+
+use std::sync::Arc;
+
+use glassbox_corpus::{
+    ActivationSource, ActivationStore, ModelActivations, Split, StoredActivations, StoredOrder,
+};
+use glassbox_dictionary::ModelReference;
+use glassbox_training::{Progress, Trainer, TrainerFiles, TrainingError, WrittenFormat};
+
+use crate::error::{JobError, Result};
+use crate::job::Job;
+use crate::stage::Stage;
+use crate::watch::JobWatch;
+
+/// Tokens of one forward pass, where training reads from the model itself.
+const BATCH_TOKENS: usize = 2048;
+
+/// Trains. A dictionary whose activations can't be learned from is given up, and the others are begun again without it.
+pub(crate) fn run(job: &mut Job, watch: &dyn JobWatch) -> Result<String> {
+    loop {
+        match once(job, watch) {
+            Ok(done) => {
+                for (name, why) in done.failures {
+                    job.give_up(&name, Stage::Train, why, watch)?;
+                }
+                return Ok(done.summary);
+            }
+            Err(JobError::Training(error)) => {
+                let Some(name) = dictionary_of(job, &error) else {
+                    return Err(error.into());
+                };
+                job.give_up(&name, Stage::Train, error.to_string(), watch)?;
+                // The run that was begun has the dictionary in its settings.
+                let folder = job.folder.training();
+                std::fs::remove_dir_all(&folder).map_err(|cause| JobError::Folder {
+                    folder,
+                    what: format!("a training run that can't be removed: {cause}"),
+                })?;
+            }
+            Err(other) => return Err(other),
+        }
+    }
+}
+
+struct Done {
+    summary: String,
+    failures: Vec<(String, String)>,
+}
+
+fn once(job: &Job, watch: &dyn JobWatch) -> Result<Done> {
+    let settings = job.settings.training(
+        job.alive()
+            .map(|dictionary| dictionary.settings.clone())
+            .collect(),
+    );
+    let files = TrainerFiles {
+        folder: job.folder.training(),
+        format: WrittenFormat::Glassbox,
+        model: ModelReference {
+            name: Some(job.settings.model.clone()),
+            hash: Some(job.model_hash.clone()),
+            processing: Vec::new(),
+        },
+    };
+    let mut held_out = source(job, Split::HeldOut)?;
+    let source = source(job, Split::Train)?;
+    let steps = settings.steps();
+    // The run's own folder says whether there is something to continue.
+    let resume = files.folder.exists();
+    let mut trainer = Trainer::new(
+        job.model.backend(),
+        source,
+        &mut held_out,
+        settings,
+        files,
+        resume,
+    )?;
+    watch.begun(Stage::Train, "steps", steps, trainer.step());
+    let outcome = trainer.run(&mut |progress| {
+        watch.advanced(Stage::Train, 1, Some(note(progress)));
+        !watch.should_stop()
+    })?;
+    if !outcome.finished {
+        return Err(JobError::Stopped { stage: Stage::Train });
+    }
+    let failures: Vec<(String, String)> = outcome
+        .dictionaries
+        .iter()
+        .filter_map(|dictionary| Some((dictionary.name.clone(), dictionary.failure.clone()?)))
+        .collect();
+    Ok(Done {
+        summary: format!(
+            "{} dictionaries, {} steps",
+            outcome.dictionaries.len() - failures.len(),
+            outcome.step
+        ),
+        failures,
+    })
+}
+
+/// One split of the stored activations, or of what the model itself gives.
+fn source(job: &Job, split: Split) -> Result<Box<dyn ActivationSource + '_>> {
+    let sites = job.sites();
+    if !job.settings.extract.store {
+        let rows = job.rows(Some(split))?;
+        let source = ModelActivations::new(
+            &job.model,
+            Some(job.model_hash.clone()),
+            rows,
+            &sites,
+            BATCH_TOKENS,
+        )?;
+        return Ok(Box::new(source));
+    }
+    let folder = job.folder.activations();
+    if !folder.exists() {
+        return Err(JobError::Missing {
+            stage: Stage::Train,
+            what: format!(
+                "the activations in {}; run stage extract before, or set extract.store = false",
+                folder.display()
+            ),
+        });
+    }
+    let store = ActivationStore::open(&folder)?;
+    store.ensure_model(&job.model_hash)?;
+    let order = StoredOrder::Shuffled {
+        seed: job.settings.train.seed,
+    };
+    Ok(Box::new(StoredActivations::new(
+        Arc::new(store),
+        &sites,
+        Some(split),
+        order,
+    )?))
+}
+
+fn note(progress: &Progress<'_>) -> String {
+    let one = |(name, features, report): &(&str, usize, Option<glassbox_training::StepReport>)| match report {
+        Some(report) => format!(
+            "{name} EV {:.3} L0 {:.1} dead {:.1} %",
+            1.0 - report.squared_error,
+            report.l0,
+            100.0 * report.dead as f64 / (*features).max(1) as f64
+        ),
+        None => format!("{name} given up"),
+    };
+    let dictionaries: Vec<String> = progress.dictionaries.iter().map(one).collect();
+    format!(
+        "{:.0} tokens/s; {}",
+        progress.tokens_per_second,
+        dictionaries.join("; ")
+    )
+}
+
+/// The dictionary that an error concerns.
+fn dictionary_of(job: &Job, error: &TrainingError) -> Option<String> {
+    match error {
+        TrainingError::NoVariance { site, .. } | TrainingError::NotFinite { site, .. } => job
+            .alive()
+            .find(|dictionary| {
+                [dictionary.site, dictionary.output_site]
+                    .iter()
+                    .any(|s| s.to_string() == *site)
+            })
+            .map(|dictionary| dictionary.name()),
+        TrainingError::Diverged { dictionary, .. } | TrainingError::NoSite { dictionary, .. } => {
+            Some(dictionary.clone())
+        }
+        _ => None,
+    }
+}
