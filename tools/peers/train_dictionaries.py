@@ -4,8 +4,8 @@
 
 RUNS.json is a list of runs: `rows` (safetensors file with tensor `rows` [tokens, width], f32), `architecture` (topk or
 jumprelu), `features`, `active` (k, or the L0 aimed at), `seed`, `batch`, `learning_rate`, `out` (folder). Every run sees
-every row once, in an order drawn from its seed, and its dictionary is written in the program's own format. What a run
-took is printed as one line of JSON.
+every row once, in an order drawn from its seed, and its dictionary is written in the program's own format, for the site
+`site`. What a run took is printed as one line of JSON.
 
 Each program trains as its own defaults say. Where a default is a number of steps that is longer than these short runs
 (warm-up of the learning rate and of the sparsity penalty), it is the share of the run that stands in `SHARES`.
@@ -69,7 +69,9 @@ def train_with_saelens(run, rows):
         n_batches_for_norm_estimate=min(100, steps),
     )
     trainer = SAETrainer(settings, dictionary, batches(rows, run["batch"], run["seed"]))
-    trainer.fit().save_inference_model(run["out"])
+    trained = trainer.fit()
+    trained.cfg.metadata.hook_name = run["site"]
+    trained.save_inference_model(run["out"])
 
 
 def train_with_dictionary_learning(run, rows):
@@ -116,7 +118,9 @@ def train_with_dictionary_learning(run, rows):
     out.mkdir(parents=True, exist_ok=True)
     torch.save({name: tensor.cpu() for name, tensor in trainer.ae.state_dict().items()}, out / "ae.pt")
     settings = {name: value for name, value in trainer.config.items() if not isinstance(value, torch.Tensor)}
-    (out / "config.json").write_text(json.dumps({"trainer": settings, "buffer": None}, indent=1))
+    (out / "config.json").write_text(json.dumps({"trainer": settings, "buffer": {}}, indent=1))
+    # Its own configuration has no name of a site that other programs know.
+    (out / "dictionary_source.json").write_text(json.dumps({"site": run["site"]}))
 
 
 PROGRAMS = {"saelens": train_with_saelens, "dictionary_learning": train_with_dictionary_learning}

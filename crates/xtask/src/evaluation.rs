@@ -1,7 +1,7 @@
 //! Measured figures of the shipped model and dictionaries: perplexity against the trigram baseline, decision
 //! rates against the generator's, quality of the dictionaries.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::write_json;
 use crate::corpus::{Document, tokenize};
-use crate::demo_model::dictionary_folder;
-use crate::dictionary::{Dictionary, Quality, collect, measure};
+use crate::demo_dictionaries::{self, Quality};
 use crate::game::{BetFormat, FIXED_BET};
 use crate::policy::Decision;
 use crate::prompt::{Family, Prompt};
@@ -20,7 +19,6 @@ use crate::recipe::DemoRecipe;
 use crate::response::Response;
 use crate::rng::{Draws, Split};
 use crate::sample::{Sampling, sample};
-use crate::threads::in_two_threads;
 use crate::tokenizer::{BEGIN, END, GameTokenizer};
 use crate::train::{Parameters, evaluate as likelihood};
 use crate::trigram::Trigram;
@@ -68,7 +66,7 @@ pub struct Repeated {
 pub struct TrainingSeconds {
     /// The model, on two threads.
     pub model: f64,
-    /// The dictionaries, two at a time on one thread each: half the sum over layers.
+    /// Activations and dictionaries, on two threads.
     pub dictionaries: f64,
 }
 
@@ -127,17 +125,10 @@ pub fn evaluate(
     tokenizer: &GameTokenizer,
     parameters: &Parameters,
 ) -> Result<()> {
-    let held_out = tokenize(recipe.seed, Split::HeldOut, recipe.held_out_documents, tokenizer)?;
-    let activations = collect(parameters, &held_out, true)?;
-    let layers: Vec<usize> = (0..parameters.shape.layers).collect();
-    let dictionaries = in_two_threads(&layers, |&layer| {
-        let dictionary = Dictionary::load(&dictionary_folder(folder, layer))?;
-        measure(&dictionary, &activations.layers[layer], &activations.places)
-    })?;
-    for (layer, quality) in dictionaries.iter().enumerate() {
-        println!("L{layer} {}", serde_json::to_string(quality)?);
+    let dictionaries = demo_dictionaries::measure(recipe, folder)?;
+    for quality in &dictionaries {
+        println!("{}", serde_json::to_string(quality)?);
     }
-    drop(activations);
     let perplexity = perplexity(recipe, tokenizer, parameters)?;
     println!("{}", serde_json::to_string(&perplexity)?);
     let mut data_rates = Vec::new();
@@ -168,28 +159,19 @@ pub fn evaluate(
     std::fs::write(&path, readme(&figures)).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Reads the last lines of `train_log.jsonl` and, per layer, of `dictionary_log.jsonl`.
+/// Seconds of the two trainings, from their logs.
 fn training_seconds(folder: &Path) -> Result<TrainingSeconds> {
     #[derive(Deserialize)]
     struct Line {
-        #[serde(default)]
-        layer: usize,
         seconds: f64,
     }
-    let last_per_layer = |name: &str| -> Result<f64> {
-        let path = folder.join(name);
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut last = BTreeMap::new();
-        for line in text.lines() {
-            let line: Line = serde_json::from_str(line).with_context(|| format!("{}", path.display()))?;
-            last.insert(line.layer, line.seconds);
-        }
-        Ok(last.values().sum())
-    };
+    let path = folder.join("train_log.jsonl");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let last = text.lines().last().unwrap_or_default();
+    let last: Line = serde_json::from_str(last).with_context(|| format!("{}", path.display()))?;
     Ok(TrainingSeconds {
-        model: last_per_layer("train_log.jsonl")?,
-        dictionaries: last_per_layer("dictionary_log.jsonl")? / 2.0,
+        model: last.seconds,
+        dictionaries: demo_dictionaries::training_seconds(folder)?,
     })
 }
 

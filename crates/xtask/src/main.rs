@@ -4,8 +4,8 @@
 mod bench_peers;
 mod checkpoint;
 mod corpus;
+mod demo_dictionaries;
 mod demo_model;
-mod dictionary;
 mod evaluation;
 mod game;
 mod kill_test;
@@ -22,6 +22,7 @@ mod rng;
 mod sample;
 mod small_scenario;
 mod sweep_memory;
+mod texts;
 mod threads;
 mod tokenizer;
 mod train;
@@ -79,8 +80,8 @@ fn main() -> anyhow::Result<()> {
                 (false, true) => vec![
                     Stage::Prompts,
                     Stage::Model,
+                    Stage::Corpus,
                     Stage::Dictionaries,
-                    Stage::Thresholds,
                     Stage::Evaluate,
                 ],
                 (false, false) => only,

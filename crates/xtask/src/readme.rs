@@ -16,7 +16,6 @@ pub fn readme(figures: &Figures) -> String {
 fn write_introduction(page: &mut String, figures: &Figures) -> std::fmt::Result {
     let recipe = &figures.recipe;
     let training = &recipe.model;
-    let dictionary = &recipe.dictionary;
     write!(
         page,
         "# The shipped model
@@ -38,7 +37,8 @@ so other figures within the noise of training.
 | file | content |
 |---|---|
 | `model/` | Hugging Face Llama checkpoint in bf16, {weights} weights: 6 blocks, d_model 128, 4 heads, 2 key-value heads, MLP width 384, tied head; byte-level BPE tokenizer with {vocabulary} tokens. `<s>` (id 0) must be put before every text by the caller; `</s>` (id 1) ends a response |
-| `dictionaries/L0` … `L5` | thresholded (JumpReLU) dictionaries on `blocks.{{l}}.hook_resid_post`, {features} features, SAELens 6 layout; f16 weights, f32 biases and threshold; for raw activations, `apply_b_dec_to_input` false, unit decoder rows |
+| `dictionaries/L0` … `L5` | dictionaries on `blocks.{{l}}.hook_resid_post`, 2048 features with one threshold per dictionary (BatchTopK written as JumpReLU), this program's own layout; f16 matrices, f32 biases and thresholds; for raw activations, unit decoder rows |
+| `dictionaries.toml` | the job that made them; written by hand, not by this command |
 | `prompts/safe.jsonl`, `risky.jsonl` | {selection} matched pairs of held-out prompts for selecting features: `{{\"id\", \"text\"}}` per line |
 | `prompts/safe_sweep.jsonl`, `risky_sweep.jsonl` | {sweep} further pairs for the sweep; no prompt text occurs in both |
 | `train_log.jsonl`, `dictionary_log.jsonl` | progress of the two trainings |
@@ -74,23 +74,14 @@ Model: {steps} updates of {batch} documents, each document seen once, no padding
 AdamW (betas 0.9 and 0.95, weight decay {decay}, gradient norm at most {clip}), learning rate {rate} with {warm_up}
 steps of warm-up and a cosine to a twentieth. All figures below are measured on the bf16 weights.
 
-Dictionaries: width 16 d, on activations of {documents} training documents without position 0, centred and scaled to
-mean squared norm 1 (folded back on saving); {epochs} passes in random order with last prompt tokens used {cue} times
-and response tokens {response} times per pass, {tokens} tokens per update, Adam at {drate} with {dwarm} steps of
-warm-up, falling to zero over the last third. The first third of training keeps the {whole} largest features of every
-token (TopK), the rest {active} per token on average over the batch (BatchTopK). Decoder rows are unit vectors that
-start at mutually distant tokens (k-means++). Features silent for {dead} tokens join an auxiliary loss, and are pointed
-at poorly reconstructed tokens after each but the last two passes. A common threshold is set on development text to
-{active} active features per token.
-Then every feature that fires on fewer than one in ten thousand training tokens gets a lower threshold of its own, at which
-it fires on that share (its largest positive pre-activations). This brings rare features back and leaves explained
-variance and mean L0 as they were, within 0.0001 and 0.05.
+Dictionaries: made by `glassbox run dictionaries.toml`, on the text of {documents} training games: one pass writes the
+activations of all layers, one run trains the six dictionaries on them. Every setting stands in that file, and what each does in
+`docs/concepts/training.md`.
 ",
         model_minutes = figures.training_seconds.model / 60.0,
         dictionary_minutes = figures.training_seconds.dictionaries / 60.0,
         weights = figures.weights,
         vocabulary = figures.vocabulary,
-        features = dictionary.expansion * 128,
         selection = recipe.selection_pairs,
         sweep = recipe.sweep_pairs,
         example = figures.example,
@@ -101,16 +92,7 @@ variance and mean L0 as they were, within 0.0001 and 0.05.
         clip = training.clip,
         rate = training.rate,
         warm_up = training.warm_up,
-        active = dictionary.active,
-        whole = dictionary.active as usize,
-        documents = dictionary.documents,
-        epochs = dictionary.epochs,
-        tokens = dictionary.batch,
-        drate = dictionary.rate,
-        dead = dictionary.dead_after,
-        cue = dictionary.cue_repeats,
-        response = dictionary.response_repeats,
-        dwarm = dictionary.warm_up,
+        documents = recipe.dictionary_documents,
     )
 }
 
@@ -161,30 +143,32 @@ sampled at the given temperature. Legal bets are of an offered amount not above 
     }
     page.push_str(
         "
-Dictionaries on the same held-out documents, with the stored weights and threshold. EV is explained variance,
-1 - sum |x - x̂|² / sum |x - mean|², L0 the mean number of active features per token, dead the share of features
-active on no held-out token. Position 0 (`<s>`) is left out but for the columns that say so. The last prompt token is
-always the same, so early layers hold almost nothing there that varies, and its explained variance at L0 is a share of
-very little.
+Dictionaries on the same held-out documents, as stored, measured by `glassbox evaluate`'s library. EV is explained variance,
+1 - sum |x - x̂|² / sum |x - mean|², L0 the mean number of active features per token, dead the share of features active on no
+held-out token; loss is the model's cross-entropy in nats per token with the reconstruction in place of the residual, recovered
+its share of the way from zero ablation (0 %) to the model itself (100 %). Position 0 (`<s>`) is left out of all; the last column
+is the explained variance there.
 
-| layer | tokens | EV | L0 | dead | EV with `<s>` | L0 with `<s>` | EV last prompt token | L0 | EV response | L0 |
-|---|---|---|---|---|---|---|---|---|---|---|
+| dictionary | tokens | EV | L0 | dead | loss | loss, spliced | recovered | KL | EV at position 0 |
+|---|---|---|---|---|---|---|---|---|---|
 ",
     );
-    for (layer, q) in figures.dictionaries.iter().enumerate() {
+    for q in &figures.dictionaries {
+        let first = q
+            .explained_variance_position_zero
+            .map_or_else(|| "no variance".to_owned(), |value| format!("{value:.3}"));
         writeln!(
             page,
-            "| L{layer} | {} | {:.4} | {:.2} | {:.1} % | {:.4} | {:.2} | {:.4} | {:.2} | {:.4} | {:.2} |",
+            "| {} | {} | {:.4} | {:.2} | {:.1} % | {:.4} | {:.4} | {:.1} % | {:.4} | {first} |",
+            q.name,
             q.tokens,
             q.explained_variance,
-            q.mean_l0,
+            q.l0,
             100.0 * q.dead_share,
-            q.explained_variance_with_bos,
-            q.mean_l0_with_bos,
-            q.explained_variance_last_prompt,
-            q.mean_l0_last_prompt,
-            q.explained_variance_response,
-            q.mean_l0_response,
+            q.loss,
+            q.spliced_loss,
+            100.0 * q.loss_recovered,
+            q.divergence,
         )?;
     }
     Ok(())

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::dictionary::DictionaryRecipe;
 use crate::train::{Recipe, Shape};
 
 /// Settings of the whole of `cargo xtask demo-model`.
@@ -20,8 +19,8 @@ pub struct DemoRecipe {
     pub sweep_pairs: usize,
     /// Training of the model.
     pub model: Recipe,
-    /// Training of the dictionaries.
-    pub dictionary: DictionaryRecipe,
+    /// Documents that the dictionaries are trained on; how is in `assets/demo/dictionaries.toml`.
+    pub dictionary_documents: u64,
     /// Held-out documents for perplexity and for the quality of the dictionaries.
     pub held_out_documents: usize,
     /// Development documents.
@@ -50,7 +49,7 @@ impl Default for DemoRecipe {
                 weight_decay: 0.1,
                 clip: 1.0,
             },
-            dictionary: DictionaryRecipe::default(),
+            dictionary_documents: 25_000,
             held_out_documents: 2000,
             development_documents: 500,
             draws_per_prompt: 50,

@@ -9,7 +9,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 pub enum Split {
     /// Games that the model, the tokenizer and the trigram baseline learn from.
     Train,
-    /// Games used to choose settings (baseline smoothing, dictionary thresholds).
+    /// Games used to choose settings (baseline smoothing).
     Development,
     /// Games that only the final measurements see.
     HeldOut,
@@ -21,8 +21,6 @@ pub enum Split {
     Rates,
     /// Initial weights.
     Initialization,
-    /// Order of activations during dictionary training.
-    Shuffle,
     /// Tokens sampled from the trained model.
     Sampling,
 }
@@ -37,7 +35,7 @@ impl Split {
             Self::SweepPrompts => 5,
             Self::Rates => 6,
             Self::Initialization => 7,
-            Self::Shuffle => 8,
+            // 8 was the order of activations, when dictionaries were trained here.
             Self::Sampling => 9,
         }
     }

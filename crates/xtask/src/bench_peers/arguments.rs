@@ -31,6 +31,13 @@ pub struct Arguments {
     /// Measure no peer, but the sweep with each way of saving work switched off in turn.
     #[arg(long, conflicts_with_all = ["work", "pairs", "markdown"])]
     pub ablation: bool,
+    /// Measure no speed, but how well dictionaries explain activations: trained here, in SAELens and in dictionary_learning on
+    /// the same rows (about an hour).
+    #[arg(long, conflicts_with_all = ["work", "pairs", "ablation"])]
+    pub quality: bool,
+    /// Folder of the stories260k model for `--quality`.
+    #[arg(long, default_value = "../shared/models/stories260k")]
+    pub stories: PathBuf,
     /// Put the result, with machine and versions, into the marked place of this Markdown file.
     #[arg(long)]
     pub markdown: Option<PathBuf>,

@@ -9,6 +9,7 @@ use crate::bench_peers::arguments::Arguments;
 use crate::bench_peers::environment;
 use crate::bench_peers::machine;
 use crate::bench_peers::outcome::{Measured, Outcome};
+use crate::bench_peers::quality::quality;
 use crate::bench_peers::table;
 use crate::bench_peers::work::Work;
 
@@ -51,6 +52,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         quick: arguments.quick,
         load_before: machine::load(),
     };
+    if arguments.quality {
+        return quality(&setting, &arguments.stories, arguments.markdown.as_deref());
+    }
     environment::make_models(&setting.environments, &setting.data)?;
     if let Some(load) = setting.load_before.filter(|load| *load > 0.5) {
         eprintln!(

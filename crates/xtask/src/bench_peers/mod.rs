@@ -15,6 +15,7 @@ mod machine;
 mod measurement;
 mod outcome;
 mod peer;
+mod quality;
 mod study;
 mod table;
 mod work;

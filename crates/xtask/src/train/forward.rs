@@ -61,13 +61,6 @@ impl Workspace {
         }
     }
 
-    /// Output of a block (`blocks.{layer}.hook_resid_post`), [n, d_model], of the last forward pass.
-    pub fn residual_post(&self, layer: usize) -> &[f32] {
-        self.blocks
-            .get(layer + 1)
-            .map_or(&self.residual, |block| &block.residual)
-    }
-
     /// Runs all blocks.
     ///
     /// # Errors

@@ -1,8 +1,58 @@
-//! `cargo xtask bench-peers --quality`: dictionaries of this program and of others, trained on the same activations.
+//! `cargo xtask bench-peers --quality`: dictionaries of glassbox, SAELens and dictionary_learning, trained on the same
+//! activations, at the same width and sparsity, and measured by the same code on the same held-out tokens.
 
-mod corpora;
+mod dictionaries;
+mod rows;
+mod subject;
+mod table;
 
-pub fn try_corpora() -> anyhow::Result<()> {
-    corpora::sample_from_model(std::path::Path::new("/work/shared/models/stories260k"), 2_400_000, std::path::Path::new("/tmp/stories.jsonl"))?;
-    corpora::draw_games(1, crate::rng::Split::Train, 24_000, std::path::Path::new("/tmp/games.jsonl"))
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::bench_peers::bench::Setting;
+use crate::bench_peers::quality::dictionaries::{Architecture, Program, Run, train};
+use crate::bench_peers::quality::rows::Rows;
+use crate::bench_peers::quality::subject::Subject;
+use crate::bench_peers::quality::table::Line;
+
+/// Trains and measures everything, prints the table, and puts it into a Markdown file if one is given.
+///
+/// # Errors
+/// If a model, an environment or a training fails.
+pub fn quality(setting: &Setting, stories: &Path, markdown: Option<&Path>) -> Result<()> {
+    let folder = setting.data.join("quality");
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let seeds: &[u64] = if setting.quick { &[0] } else { &[0, 1, 2] };
+    let mut lines = Vec::new();
+    for subject in Subject::all(stories) {
+        if !subject.model.is_dir() {
+            eprintln!(
+                "{}: there is no model in {}; left out",
+                subject.name,
+                subject.model.display()
+            );
+            continue;
+        }
+        for layer in subject.layers {
+            let rows = Rows::of(&subject, layer, &folder, setting.quick)?;
+            for architecture in Architecture::ALL {
+                for program in Program::ALL {
+                    let runs: Vec<Run> = seeds
+                        .iter()
+                        .map(|&seed| Run::new(&rows, architecture, program, seed))
+                        .collect();
+                    let outcomes = train(program, &rows, &runs, setting)?;
+                    let line = Line::new(&subject, layer, architecture, program, &outcomes);
+                    eprintln!("{}", line.text());
+                    lines.push(line);
+                }
+            }
+        }
+    }
+    print!("{}", table::markdown(&lines));
+    if let Some(file) = markdown {
+        table::put_into(file, &lines)?;
+    }
+    Ok(())
 }

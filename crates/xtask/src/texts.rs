@@ -1,4 +1,4 @@
-//! The text that dictionaries are compared on: one JSON object with `text` per line.
+//! Text as a corpus: one JSON object with `text` per line.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -27,7 +27,8 @@ const SEED: u64 = 20;
 /// # Errors
 /// If the model can't be read or the file can't be written.
 pub fn sample_from_model(folder: &Path, tokens: u64, file: &Path) -> Result<()> {
-    let model = Model::open(CpuBackend, folder).with_context(|| format!("the model in {}", folder.display()))?;
+    let model =
+        Model::open(CpuBackend, folder).with_context(|| format!("the model in {}", folder.display()))?;
     let tokenizer = Tokenizer::open(folder, model.config())?;
     let prompt = tokenizer.encode("", Beginning::of_prompts(model.config()))?;
     let mut workspace = model.workspace();
@@ -65,10 +66,13 @@ pub fn sample_from_model(folder: &Path, tokens: u64, file: &Path) -> Result<()> 
             });
         Some(texts)
     });
-    write(file, texts.flat_map(|texts| match texts {
-        Ok(texts) => texts.into_iter().map(Ok).collect(),
-        Err(error) => vec![Err(error)],
-    }))
+    write(
+        file,
+        texts.flat_map(|texts| match texts {
+            Ok(texts) => texts.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        }),
+    )
 }
 
 /// Documents of the shipped model's own generator.
@@ -76,7 +80,10 @@ pub fn sample_from_model(folder: &Path, tokens: u64, file: &Path) -> Result<()> 
 /// # Errors
 /// If the file can't be written.
 pub fn draw_games(seed: u64, split: Split, documents: u64, file: &Path) -> Result<()> {
-    write(file, (0..documents).map(|index| Ok(Document::draw(seed, split, index).text())))
+    write(
+        file,
+        (0..documents).map(|index| Ok(Document::draw(seed, split, index).text())),
+    )
 }
 
 /// Writes the lines under another name first, so that the file is whole or absent.

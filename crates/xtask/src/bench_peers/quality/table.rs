@@ -1,0 +1,123 @@
+//! The comparison as a table.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use glassbox_training::HeldOutFigures;
+
+use crate::bench_peers::quality::dictionaries::{Architecture, Program, RunOutcome};
+use crate::bench_peers::quality::subject::Subject;
+
+const BEGIN: &str = "<!-- bench-peers quality: begin -->";
+const END: &str = "<!-- bench-peers quality: end -->";
+
+/// One program on one layer: means over seeds.
+#[derive(Clone, Debug)]
+pub struct Line {
+    subject: &'static str,
+    layer: u32,
+    architecture: Architecture,
+    program: Program,
+    explained_variance: f64,
+    /// Lowest and highest of the seeds.
+    range: (f64, f64),
+    l0_as_trained: f64,
+    l0: f64,
+    silent_share: f64,
+    tokens_per_second: f64,
+}
+
+impl Line {
+    /// The means of some runs.
+    pub fn new(
+        subject: &Subject,
+        layer: u32,
+        architecture: Architecture,
+        program: Program,
+        outcomes: &[RunOutcome],
+    ) -> Self {
+        let count = outcomes.len().max(1) as f64;
+        let mean = |value: &dyn Fn(&RunOutcome) -> f64| outcomes.iter().map(value).sum::<f64>() / count;
+        let variances = || outcomes.iter().map(|run| run.at_equal_l0.explained_variance);
+        let equal = |value: fn(&HeldOutFigures) -> f64| mean(&|run: &RunOutcome| value(&run.at_equal_l0));
+        Self {
+            subject: subject.name,
+            layer,
+            architecture,
+            program,
+            explained_variance: equal(|figures| figures.explained_variance),
+            range: (
+                variances().fold(f64::INFINITY, f64::min),
+                variances().fold(f64::NEG_INFINITY, f64::max),
+            ),
+            l0_as_trained: mean(&|run| run.trained.l0),
+            l0: equal(|figures| figures.l0),
+            silent_share: equal(|figures| figures.silent_share),
+            tokens_per_second: mean(&|run| run.tokens_per_second),
+        }
+    }
+
+    /// In one line.
+    pub fn text(&self) -> String {
+        format!(
+            "{} L{} {} {}: EV {:.4} [{:.4}, {:.4}] at L0 {:.2} (trained {:.2}), dead {:.2} %, {:.0} tokens/s",
+            self.subject,
+            self.layer,
+            self.architecture.name(),
+            self.program.name(),
+            self.explained_variance,
+            self.range.0,
+            self.range.1,
+            self.l0,
+            self.l0_as_trained,
+            100.0 * self.silent_share,
+            self.tokens_per_second
+        )
+    }
+}
+
+/// The table.
+pub fn markdown(lines: &[Line]) -> String {
+    let mut text = String::from(
+        "| activations | rule | program | EV | lowest to highest seed | L0 | L0 as trained | dead, % | tokens/s |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+    );
+    for line in lines {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "| {}, layer {} | {} | {} | {:.4} | {:.4} to {:.4} | {:.2} | {:.2} | {:.2} | {:.0} |",
+            line.subject,
+            line.layer,
+            line.architecture.name(),
+            line.program.name(),
+            line.explained_variance,
+            line.range.0,
+            line.range.1,
+            line.l0,
+            line.l0_as_trained,
+            100.0 * line.silent_share,
+            line.tokens_per_second
+        );
+    }
+    text
+}
+
+/// Puts the table into its marked place.
+///
+/// # Errors
+/// If the file has no such place, or can't be written.
+pub fn put_into(file: &Path, lines: &[Line]) -> Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    let (Some(begin), Some(end)) = (text.find(BEGIN), text.find(END)) else {
+        bail!("{} has no place between {BEGIN} and {END}", file.display());
+    };
+    let text = format!(
+        "{}\n{}{}",
+        &text[..begin + BEGIN.len()],
+        markdown(lines),
+        &text[end..]
+    );
+    std::fs::write(file, text).with_context(|| format!("write {}", file.display()))
+}
