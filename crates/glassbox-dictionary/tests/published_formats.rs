@@ -172,7 +172,8 @@ fn provenance_names_the_files() {
     assert_eq!(names, ["config.yaml", "layer_1.safetensors"]);
 }
 
-/// llamascopium keeps its thresholds when it folds norms away, which switches features; they are divided here.
+/// llamascopium keeps its thresholds when it folds norms away, which switches features; they are divided here. The
+/// fixtures would tell the two apart.
 #[test]
 fn thresholds_follow_the_units_of_features() {
     let manifest: Value =
@@ -184,6 +185,9 @@ fn thresholds_follow_the_units_of_features() {
     };
     assert!(switched("jumprelu") > 0 && switched("transcoder") > 0);
     assert_eq!((switched("relu"), switched("topk")), (0, 0));
+    // And for Llama Scope: without its second step, which SAELens leaves out, other features are active.
+    let step = &manifest["llama_scope"]["dictionaries"]["jumprelu"]["change_without"]["decoder norm"];
+    assert!(step["active_set"].as_u64().unwrap() > 0);
 }
 
 /// SAELens's own reading of sparsify differs in four places; sparsify is followed.
