@@ -105,6 +105,9 @@ impl DictionaryFormat for GemmaScope2 {
     }
 }
 
+/// A kind of site, at the layer that is given.
+type SiteOfLayer = fn(u32) -> Site;
+
 /// What a dictionary was made for.
 struct Origin {
     site: Site,
@@ -152,7 +155,7 @@ impl Origin {
         // `_all` marks the folders with a dictionary for every layer.
         let kind = parts.iter().rev().find_map(|part| {
             let kind = part.strip_suffix("_all").unwrap_or(part);
-            let sites: (fn(u32) -> Site, fn(u32) -> Site) = match kind {
+            let sites: (SiteOfLayer, SiteOfLayer) = match kind {
                 "resid_post" => (Site::ResidPost, Site::ResidPost),
                 "attn_out" => (Site::Mixed, Site::Mixed),
                 "mlp_out" => (Site::MlpOut, Site::MlpOut),

@@ -227,7 +227,14 @@ impl Plain {
         let boundary = match &self.rule {
             ActivationRule::Relu => vec![0.0; self.features],
             ActivationRule::JumpRelu { threshold } => threshold.iter().map(|t| f64::from(*t)).collect(),
-            ActivationRule::GroupMax { .. } => unimplemented!("drawn by no test"),
+            ActivationRule::GroupMax { groups } => {
+                let largest = |group: &[f64]| group.iter().fold(0.0, |a: f64, b| a.max(*b));
+                let size = self.features / groups;
+                // Just below the largest of each group.
+                z.chunks(size)
+                    .flat_map(|group| vec![largest(group).next_down().max(0.0); size])
+                    .collect()
+            }
             ActivationRule::TopK { k, .. } => {
                 let mut sorted = z.clone();
                 sorted.sort_by(|a, b| b.total_cmp(a));
