@@ -121,7 +121,7 @@ pub fn extract<B: Backend>(
     let _lock = FolderLock::take(&out)?;
     let Begun { shards, last } = match begin(&out, &wanted, storage, resume)? {
         Found::Complete(manifest) => return Ok(*manifest),
-        Found::Begun(begun) => begun,
+        Found::Begun(begun) => *begun,
     };
 
     let stored_tokens: u64 = shards.iter().map(|shard| shard.tokens).sum();

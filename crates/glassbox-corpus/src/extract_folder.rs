@@ -49,7 +49,7 @@ pub(crate) enum Found {
     /// A whole extraction.
     Complete(Box<ActivationManifest>),
     /// The beginning of one, if no more than its manifest.
-    Begun(Begun),
+    Begun(Box<Begun>),
 }
 
 /// Shards that are there.
@@ -70,7 +70,7 @@ pub(crate) fn begin(
     if !out.join(ACTIVATIONS_FILE).exists() {
         refuse_other_content(out)?;
         write_json(storage, &out.join(ACTIVATIONS_FILE), wanted)?;
-        return Ok(Found::Begun(Begun::default()));
+        return Ok(Found::Begun(Box::default()));
     }
     if !resume {
         return Err(CorpusError::ActivationsExist {
@@ -97,7 +97,7 @@ pub(crate) fn begin(
         .last()
         .map(|record| (record.batches.clone(), record.taken));
     let shards = records.into_iter().map(|record| record.shard).collect();
-    Ok(Found::Begun(Begun { shards, last }))
+    Ok(Found::Begun(Box::new(Begun { shards, last })))
 }
 
 /// The record of a shard, if the shard is there with the recorded size.

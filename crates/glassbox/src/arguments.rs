@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use glassbox_corpus::ActivationType;
 use glassbox_model::load_options::WeightType;
 use glassbox_store::SweepShard;
 
@@ -67,6 +68,14 @@ pub enum Verb {
         after_help = "Example: glassbox trace --model DIR --prompt 'Hello' --sites 'blocks.*.hook_resid_post' --out t.safetensors"
     )]
     Trace(TraceArguments),
+    /// Write the activations of a corpus at any sites, all of one forward pass, as shards that training reads.
+    #[command(
+        after_help = "Examples:\n  glassbox extract MODEL --corpus wiki/ --sites 'blocks.{0..5}.hook_resid_post' --tokens 1000000 \
+                            --out activations\n  glassbox extract MODEL --corpus org/data --min-characters 100 --sites \
+                            'blocks.*.hook_mlp_out' --dtype bf16 --out activations --resume\n\nStopped or killed, it keeps its finished \
+                            shards; --resume goes on after them and gives the same bytes."
+    )]
+    Extract(ExtractArguments),
     /// Encode and reconstruct activations with a dictionary.
     #[command(
         after_help = "Example: glassbox encode --dictionary DIR --input x.safetensors --out features.safetensors"
@@ -293,6 +302,56 @@ pub struct TraceArguments {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Print names and shapes as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `extract`.
+#[derive(Debug, Args)]
+pub struct ExtractArguments {
+    /// Model folder, or hub id in the local Hugging Face cache.
+    #[arg(value_name = "DIR|ID")]
+    pub model: String,
+    /// Type in which the weights are held: stored, f32 or bf16 (half the memory, a relative error of up to 2^-9 each).
+    #[arg(long, default_value_t, value_name = "TYPE")]
+    pub weights: WeightType,
+    /// The corpus, and how it becomes rows.
+    #[command(flatten)]
+    pub corpus: CorpusArguments,
+    /// Share of the documents that is held out, chosen by a hash of their text.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
+    pub held_out: f64,
+    /// Another number holds out other documents.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub split_seed: u64,
+    /// Tokens of a document at most; the rest is cut off and counted.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub longest_document: Option<usize>,
+    /// Sites to write: TransformerLens names, with *, ?, {0,3} and {0..5}, separated by commas.
+    #[arg(long, value_name = "GLOB,…")]
+    pub sites: String,
+    /// Tokens to write at most; by default the whole corpus.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub tokens: Option<u64>,
+    /// Type of the stored values: f16, bf16 or f32.
+    #[arg(long, default_value_t, value_name = "TYPE")]
+    pub dtype: ActivationType,
+    /// Tokens of one forward pass at most, padding included.
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = at_least_one)]
+    pub batch_tokens: usize,
+    /// Size of a shard in MiB; about twice as much is held in memory.
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub shard_size: u64,
+    /// GiB that the folder may have; by default what the disk has.
+    #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub disk_limit: Option<u64>,
+    /// Folder to write.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Continue what is there; finished shards are not written again.
+    #[arg(long)]
+    pub resume: bool,
+    /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use clap::Args;
 use glassbox_corpus::{
-    BeginningPolicy, DocumentReader, DocumentSource, FirstPosition, Packing, RowOptions, Split, TokenRows,
+    BeginningPolicy, DocumentFormat, DocumentReader, DocumentSource, FirstPosition, Packing, RowOptions,
+    Split, TextUnit, TokenRows,
 };
 use glassbox_model::locate::HubEnvironment;
 
@@ -17,6 +18,12 @@ pub struct CorpusArguments {
     /// Text, JSON-lines or Parquet files, folders or patterns of them, or a data set of the local hub cache (org/name).
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub corpus: Vec<String>,
+    /// How the files are read; by default as the endings of their names say.
+    #[arg(long, value_enum, default_value_t = FormatArgument::Auto)]
+    pub format: FormatArgument,
+    /// Take every paragraph of a text file as a document, not the file.
+    #[arg(long)]
+    pub paragraphs: bool,
     /// Key (JSON lines) or column (Parquet) of the text.
     #[arg(long, value_name = "NAME", default_value = "text")]
     pub text_column: String,
@@ -38,6 +45,19 @@ pub struct CorpusArguments {
     /// Whether position 0 of a row and BOS are data; by default as the dictionary was trained, else drop.
     #[arg(long, value_enum)]
     pub first_position: Option<FirstPositionArgument>,
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FormatArgument {
+    /// As the endings of their names say.
+    Auto,
+    /// UTF-8 text.
+    Text,
+    /// One JSON object per line.
+    Jsonl,
+    /// Parquet.
+    Parquet,
 }
 
 /// `--packing`.
@@ -76,10 +96,20 @@ impl CorpusArguments {
     pub fn source(&self) -> DocumentSource {
         DocumentSource {
             paths: self.corpus.clone(),
+            format: match self.format {
+                FormatArgument::Auto => DocumentFormat::Auto,
+                FormatArgument::Text => DocumentFormat::Text,
+                FormatArgument::Jsonl => DocumentFormat::Jsonl,
+                FormatArgument::Parquet => DocumentFormat::Parquet,
+            },
+            text_unit: if self.paragraphs {
+                TextUnit::Paragraph
+            } else {
+                TextUnit::File
+            },
             text_column: self.text_column.clone(),
             min_characters: self.min_characters,
             max_documents: self.max_documents,
-            ..DocumentSource::default()
         }
     }
 

@@ -234,6 +234,7 @@ impl CliError {
                 exit_code::PARTIAL
             }
             Self::Job(error) if error.is_resumable() => exit_code::PARTIAL,
+            Self::Corpus(error) if error.is_resumable() => exit_code::PARTIAL,
             _ => exit_code::BAD_INPUT,
         }
     }

@@ -4,6 +4,7 @@ mod demo;
 mod dictionary_job;
 mod encode;
 mod evaluate;
+mod extract;
 mod features;
 mod generate;
 mod inspect;
@@ -32,6 +33,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, CliError> {
         Verb::Inspect(verb) => inspect::inspect(verb),
         Verb::Generate(verb) => generate::generate(verb),
         Verb::Trace(verb) => trace::trace(verb),
+        Verb::Extract(verb) => extract::extract(verb, arguments.quiet),
         Verb::Encode(verb) => encode::encode(verb),
         Verb::Train(verb) => train::train(verb, arguments.quiet),
         Verb::Patch(verb) => patch::patch(verb, arguments.quiet),
