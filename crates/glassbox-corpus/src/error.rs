@@ -358,7 +358,7 @@ impl CorpusError {
     #[must_use]
     pub fn is_resumable(&self) -> bool {
         match self {
-            Self::Interrupted { .. } | Self::NoRoom { .. } => true,
+            Self::Interrupted { .. } | Self::NoRoom { .. } | Self::Unfinished { .. } => true,
             Self::Store(error) => error.is_resumable(),
             _ => false,
         }

@@ -67,17 +67,26 @@ pub(crate) fn begin(
     storage: &Storage,
     resume: bool,
 ) -> Result<Found, CorpusError> {
-    if !out.join(ACTIVATIONS_FILE).exists() {
+    let path = out.join(ACTIVATIONS_FILE);
+    let stored = if path.exists() {
+        Some(ActivationManifest::read(out)?)
+    } else {
         refuse_other_content(out)?;
-        write_json(storage, &out.join(ACTIVATIONS_FILE), wanted)?;
-        return Ok(Found::Begun(Box::default()));
-    }
+        None
+    };
+    let stored = match stored {
+        Some(stored) if stored.complete || read_record(out, 0).is_some() => stored,
+        // Nothing is there, or the beginning of one that wrote no shard: it is begun anew.
+        _ => {
+            write_json(storage, &path, wanted)?;
+            return Ok(Found::Begun(Box::default()));
+        }
+    };
     if !resume {
         return Err(CorpusError::ActivationsExist {
             folder: out.to_path_buf(),
         });
     }
-    let stored = ActivationManifest::read(out)?;
     stored.ensure_same(wanted, out)?;
     if stored.complete {
         return Ok(Found::Complete(Box::new(stored)));
@@ -152,7 +161,7 @@ pub(crate) fn plan(
         stored_tokens,
         bytes_per_token,
         bytes: tokens.saturating_sub(stored_tokens) * bytes_per_token,
-        is_guess: wanted.tokens_asked.is_none_or(|asked| asked > guess / 4),
+        is_guess: wanted.tokens_asked.is_none_or(|asked| asked > guess),
         free_bytes: free_bytes(out)?,
     })
 }

@@ -98,7 +98,7 @@ impl<'de> Visitor<'de> for TextUnder<'_> {
         }
         found.ok_or_else(|| {
             A::Error::custom(format!(
-                "there is no key `{}`; the keys are {}",
+                "there is no key `{}`; the keys are {}: name the one that holds the text",
                 self.0,
                 if others.is_empty() {
                     "none".to_owned()

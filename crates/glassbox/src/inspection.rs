@@ -1,5 +1,6 @@
 //! What a path holds, and whether it is usable.
 
+mod activations;
 mod dictionary;
 mod history;
 mod model;
@@ -11,6 +12,7 @@ mod tensors;
 
 use std::path::{Path, PathBuf};
 
+use glassbox_corpus::ACTIVATIONS_FILE;
 use glassbox_dictionary::{CrossLayerTranscoder, GhostTrackHistory, formats};
 use glassbox_kernels::CpuBackend;
 use glassbox_model::locate::{HubEnvironment, locate};
@@ -38,6 +40,7 @@ enum Kind {
     DictionarySet,
     CrossLayer,
     Run,
+    Activations,
     Table,
     Tensors,
     OtherTensors,
@@ -61,6 +64,7 @@ pub fn inspect(path: &Path, rows: usize, features: Option<usize>) -> Result<Insp
         Some(Kind::DictionarySet) => dictionary::inspect_set(path),
         Some(Kind::CrossLayer) => dictionary::inspect_cross_layer(path),
         Some(Kind::Run) => run::inspect(path),
+        Some(Kind::Activations) => activations::inspect(path),
         Some(Kind::Table) => table_file::inspect(path, rows),
         Some(Kind::Tensors) => tensors::inspect(path),
         Some(Kind::OtherTensors) => other_tensors::inspect(path),
@@ -76,6 +80,8 @@ fn kind(path: &Path) -> Option<Kind> {
             Some(Kind::Run)
         } else if CrossLayerTranscoder::<CpuBackend>::recognises(path) {
             Some(Kind::CrossLayer)
+        } else if path.join(ACTIVATIONS_FILE).is_file() {
+            Some(Kind::Activations)
         } else if formats::recognise(path).is_some() {
             Some(Kind::Dictionary)
         } else if path.join("config.json").is_file() {
@@ -119,7 +125,7 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 
 fn unknown(path: &Path) -> CliError {
     let known = "a model folder (config.json), a dictionary folder or a folder of them, a run directory (manifest.json), \
-                 a .parquet table, a file of tensors (.safetensors, .pt, .pth, .npz, .npy), a scenario (.toml), a training \
+                 a folder of activations (activations.json), a .parquet table, a file of tensors (.safetensors, .pt, .pth, .npz, .npy), a scenario (.toml), a training \
                  history of GhostTrack (…_history.json)";
     let what = format!(
         "{} is nothing that can be inspected; that is: {known}",
