@@ -83,6 +83,9 @@ fn every_class_of_dictionary_learning_equals_the_library() {
             "blocks.8.hook_resid_post",
             model,
         );
+        // The weights' own path means the same dictionary.
+        assert!(formats::recognise(&folder.join("ae.pt")).is_some());
+        check(&folder.join("ae.pt"), &folder.join("reference.safetensors"));
         let names: Vec<&str> = (dictionary.description().provenance.checksums.iter())
             .map(|(name, _)| name.as_str())
             .collect();
