@@ -218,7 +218,7 @@ pub struct DictionarySettings {
     pub features: FeatureCount,
     /// What is trained.
     pub objective: Objective,
-    /// Adam's learning rate; 4e-4 / √(features / 16384) unless set.
+    /// Adam's learning rate; 8e-4 / √(features / 16384), at most 3e-3, unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
     /// Its course.
@@ -313,11 +313,11 @@ impl DictionarySettings {
         self.output_site.as_ref().is_some_and(|site| *site != self.site)
     }
 
-    /// The learning rate for so many features: that of Gao et al. 2024 (it falls with the square root of the features),
-    /// twice as high for shorter runs.
+    /// The learning rate for so many features: it falls with their square root as in Gao et al. 2024, but is four times
+    /// as high, for runs of hundreds of steps and not of hundreds of thousands.
     pub(crate) fn rate(&self, features: usize) -> f64 {
         self.learning_rate
-            .unwrap_or_else(|| 4e-4 / (features as f64 / f64::from(1 << 14)).sqrt())
+            .unwrap_or_else(|| (8e-4 / (features as f64 / f64::from(1 << 14)).sqrt()).min(3e-3))
     }
 
     /// Tokens without activity after which a feature is dead, in a run of so many.
