@@ -20,13 +20,15 @@ pub(crate) struct Counters {
     pub bandwidth: Option<f32>,
 }
 
-/// Weight of a new batch in the running mean of the least value kept.
-const THRESHOLD_RATE: f64 = 0.01;
+/// Least weight of a new batch in the running mean of the least value kept.
+const THRESHOLD_RATE: f64 = 0.02;
+/// While fewer batches have been seen, the last fifth of them, about, makes the mean: the first ones lie far above.
+const RECENT: f64 = 5.0;
 
 impl Counters {
-    /// Takes a batch's least value into the running mean, which begins as a plain mean.
+    /// Takes a batch's least value into the running mean.
     pub fn follow_threshold(&mut self, least: f64) {
-        let rate = THRESHOLD_RATE.max(1.0 / (self.step + 1) as f64);
+        let rate = THRESHOLD_RATE.max(RECENT / (self.step as f64 + RECENT));
         self.threshold = Some(match self.threshold {
             Some(mean) => mean + rate * (least - mean),
             None => least,

@@ -143,7 +143,8 @@ impl Lanes for Portable {
 
     #[inline(always)]
     unsafe fn above(x: [f32; 8], bound: [f32; 8]) -> u32 {
-        (0..8).fold(0, |bits, i| bits | u32::from(!(x[i] <= bound[i])) << i)
+        let above = |i: usize| x[i] > bound[i] || x[i].is_nan() || bound[i].is_nan();
+        (0..8).fold(0, |bits, i| bits | u32::from(above(i)) << i)
     }
 
     #[inline(always)]

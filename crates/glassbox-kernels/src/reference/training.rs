@@ -33,6 +33,11 @@ impl ReferenceCodes {
     }
 }
 
+/// Whether z is above a bound, or either is NaN.
+fn above(z: f32, bound: f32) -> bool {
+    z > bound || z.is_nan() || bound.is_nan()
+}
+
 /// max(z, 0), NaN for NaN.
 fn relu(z: f64) -> f64 {
     if z <= 0.0 { 0.0 } else { z }
@@ -107,7 +112,7 @@ impl TrainingBackend for ReferenceBackend {
             let top = top_entries(row, k);
             let mut pairs: Vec<(usize, f32)> = (top.indices.iter().map(|&i| i as usize))
                 .zip(top.values)
-                .filter(|(_, z)| !(*z <= 0.0))
+                .filter(|(_, z)| above(*z, 0.0))
                 .collect();
             pairs.sort_by_key(|(feature, _)| *feature);
             pairs
@@ -134,7 +139,7 @@ impl TrainingBackend for ReferenceBackend {
         let chosen = rows.iter().map(|row| {
             let pairs = row.iter().copied().enumerate();
             pairs
-                .filter(|&(feature, z)| !(z <= bound.values[feature]))
+                .filter(|&(feature, z)| above(z, bound.values[feature]))
                 .collect()
         });
         *to = codes(features, chosen.collect());
