@@ -54,7 +54,11 @@ fn trace_writes_what_transformers_computes() {
         assert!(compared > 40, "{name}: {compared}");
         // What the MLP reads follows from the norm's weights: the model's own parity test derives it.
         let derived = ours.keys().filter(|site| site.ends_with("mlp.hook_in")).count();
-        assert_eq!(ours.len(), compared + derived + 1, "{name}: every site has a reference");
+        assert_eq!(
+            ours.len(),
+            compared + derived + 1,
+            "{name}: every site has a reference"
+        );
         assert_eq!(printed["tensors"].as_array().unwrap().len(), ours.len());
     }
     assert_eq!(names_in(folder.path()).len(), 4, "no temporary file is left");
