@@ -198,18 +198,6 @@ impl JobSettings {
         if let Some((key, problem)) = self.targets.problem() {
             return Err(format!("`targets.{key}` {problem}"));
         }
-        for layer in self.layer.keys() {
-            let number: u32 = layer
-                .parse()
-                .map_err(|_| format!("`[layer.{layer}]`: a layer is a number, as in [layer.3]"))?;
-            if let Layers::Listed(listed) = &self.layers
-                && !listed.contains(&number)
-            {
-                return Err(format!(
-                    "`[layer.{layer}]`: `layers` does not list {number}; it has {listed:?}"
-                ));
-            }
-        }
         if let Layers::Listed(listed) = &self.layers {
             let repeated = listed
                 .iter()
@@ -220,6 +208,18 @@ impl JobSettings {
             }
             if let Some((_, layer)) = repeated {
                 return Err(format!("`layers` lists {layer} twice"));
+            }
+        }
+        for layer in self.layer.keys() {
+            let number: u32 = layer
+                .parse()
+                .map_err(|_| format!("`[layer.{layer}]`: a layer is a number, as in [layer.3]"))?;
+            if let Layers::Listed(listed) = &self.layers
+                && !listed.contains(&number)
+            {
+                return Err(format!(
+                    "`[layer.{layer}]`: `layers` does not list {number}; it has {listed:?}"
+                ));
             }
         }
         Ok(())

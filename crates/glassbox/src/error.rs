@@ -129,7 +129,7 @@ pub enum CliError {
     },
     /// A job of dictionaries cannot be run, or was stopped.
     #[error(transparent)]
-    Job(#[from] JobError),
+    Job(Box<JobError>),
     /// A signal came before the end.
     #[error("stopped by a signal; {what}")]
     Interrupted {
@@ -176,6 +176,12 @@ pub struct ResumableError {
     pub error: CliError,
     /// The command that continues.
     pub command: String,
+}
+
+impl From<JobError> for CliError {
+    fn from(error: JobError) -> Self {
+        Self::Job(Box::new(error))
+    }
 }
 
 impl CliError {
