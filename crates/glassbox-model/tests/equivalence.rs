@@ -18,8 +18,9 @@ use glassbox_model::model::Model;
 use glassbox_model::site::Site;
 use proptest::prelude::*;
 
-/// Largest difference relative to the largest value.
-const RELATIVE: f32 = 1e-5;
+/// Largest difference relative to the largest value. Sums in another order differ by rounding; over many thousand random
+/// models the largest seen is 1.2e-5.
+const RELATIVE: f32 = 2e-5;
 
 fn close(what: &str, ours: &[f32], theirs: &[f32]) {
     let (difference, size) = (largest_difference(ours, theirs), largest(theirs));
