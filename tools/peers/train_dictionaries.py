@@ -1,18 +1,17 @@
 """Trains dictionaries with other programs, for the comparison of quality in `cargo xtask bench-peers --quality`.
 
-    python train_dictionaries.py {saelens|dictionary_learning} RUNS.json
+    python train_dictionaries.py {saelens|dictionary_learning} RUN.json
 
-RUNS.json is a list of runs: `rows` (safetensors file with tensor `rows` [tokens, width], f32), `architecture` (topk or
-jumprelu), `features`, `active` (k, or the L0 aimed at), `seed`, `batch`, `learning_rate`, `out` (folder). Every run sees
+RUN.json is one run: `rows` (safetensors file with tensor `rows` [tokens, width], f32), `architecture` (topk or
+jumprelu), `features`, `active` (k, or the L0 aimed at), `seed`, `batch`, `learning_rate`, `out` (folder). It sees
 every row once, in an order drawn from its seed, and its dictionary is written in the program's own format, for the site
-`site`. What a run took is printed as one line of JSON.
+`site`.
 
 Each program trains as its own defaults say. Where a default is a number of steps that is longer than these short runs
 (warm-up of the learning rate and of the sparsity penalty), it is the share of the run that stands in `SHARES`.
 """
 import json
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -126,13 +125,11 @@ def train_with_dictionary_learning(run, rows):
 PROGRAMS = {"saelens": train_with_saelens, "dictionary_learning": train_with_dictionary_learning}
 
 
-def main(program, runs):
-    torch.set_num_threads(2)
-    for run in json.loads(Path(runs).read_text()):
-        rows = load_file(run["rows"])["rows"]
-        begin = time.perf_counter()
-        PROGRAMS[program](run, rows)
-        print(json.dumps({"out": run["out"], "seconds": time.perf_counter() - begin}), flush=True)
+def main(program, run):
+    # One thread: matrices of this size gain little from a second one, and sums don't depend on the machine.
+    torch.set_num_threads(1)
+    run = json.loads(Path(run).read_text())
+    PROGRAMS[program](run, load_file(run["rows"])["rows"])
 
 
 if __name__ == "__main__":

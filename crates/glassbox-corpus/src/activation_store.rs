@@ -9,7 +9,7 @@ use glassbox_store::hash_file;
 use glassbox_tensors::SafetensorsHeader;
 
 use crate::activation_type::{decode, first_above};
-use crate::shard_buffer::SHARD_FORMAT;
+use crate::shard_file::SHARD_FORMAT;
 use crate::{ActivationManifest, ActivationType, CorpusError, ShardEntry, SourceSite, Split};
 
 /// A folder of activations. Shards are mapped when they are first used: memory is what the operating system chooses to keep.

@@ -91,12 +91,12 @@ pub(crate) enum StoredRows {
 }
 
 impl StoredRows {
-    /// No values yet, but room for `capacity`.
-    pub(crate) fn new(stored: ActivationType, capacity: usize) -> Self {
+    /// No values yet.
+    pub(crate) fn new(stored: ActivationType) -> Self {
         match stored {
-            ActivationType::F16 => Self::F16(Vec::with_capacity(capacity)),
-            ActivationType::Bf16 => Self::Bf16(Vec::with_capacity(capacity)),
-            ActivationType::F32 => Self::F32(Vec::with_capacity(capacity)),
+            ActivationType::F16 => Self::F16(Vec::new()),
+            ActivationType::Bf16 => Self::Bf16(Vec::new()),
+            ActivationType::F32 => Self::F32(Vec::new()),
         }
     }
 
@@ -114,16 +114,6 @@ impl StoredRows {
             Self::F16(values) => values.resize(count, f16::ZERO),
             Self::Bf16(values) => values.resize(count, bf16::ZERO),
             Self::F32(values) => values.resize(count, 0.0),
-        }
-    }
-
-    /// Appends some values of another.
-    pub(crate) fn extend_from(&mut self, other: &Self, range: std::ops::Range<usize>) {
-        match (self, other) {
-            (Self::F16(into), Self::F16(from)) => into.extend_from_slice(&from[range]),
-            (Self::Bf16(into), Self::Bf16(from)) => into.extend_from_slice(&from[range]),
-            (Self::F32(into), Self::F32(from)) => into.extend_from_slice(&from[range]),
-            _ => unreachable!("one extraction stores one type"),
         }
     }
 

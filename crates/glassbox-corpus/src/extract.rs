@@ -10,6 +10,7 @@ use glassbox_store::{DiskBudget, FolderLock, Storage, write_json};
 use crate::extract_folder::{Begun, Found, begin, manifest, plan};
 use crate::forward_rows::ForwardRows;
 use crate::model_activations::describe;
+use crate::shard_file::ShardContent;
 use crate::shard_writer::{ShardWriter, WriterSettings, WrittenBatch, no_room};
 use crate::site_encoder::{Encoder, chunks};
 use crate::{
@@ -141,9 +142,11 @@ pub fn extract<B: Backend>(
         storage: storage.clone(),
         budget,
         folder: out.clone(),
-        sites: wanted.sites.clone(),
-        dtype: wanted.dtype,
-        model: wanted.model.clone(),
+        content: ShardContent {
+            sites: wanted.sites.clone(),
+            dtype: wanted.dtype,
+            model: wanted.model.clone(),
+        },
         tokens_per_shard: usize::try_from(wanted.tokens_per_shard).unwrap_or(usize::MAX),
         shards,
         batch_tokens: settings.batch_tokens,

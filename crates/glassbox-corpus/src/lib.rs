@@ -33,6 +33,7 @@ mod parquet_documents;
 mod row_batches;
 mod row_options;
 mod shard_buffer;
+mod shard_file;
 mod shard_writer;
 mod shuffle_buffer;
 mod shuffle_save;

@@ -1,14 +1,16 @@
 //! The thread that puts batches together to shards and writes them, while the next forward pass runs.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use glassbox_store::{DiskBudget, Storage, StoreError, write_json};
 
 use crate::activation_manifest::{ShardRecord, bytes_per_token, record_file, shard_file};
 use crate::shard_buffer::ShardBuffer;
-use crate::{ActivationType, CorpusError, RowBatchesState, ShardEntry, SourceSite};
+use crate::shard_file::{ShardContent, ShardPiece, held_out, write_shard};
+use crate::{CorpusError, RowBatchesState, ShardEntry};
 
 /// Batches that wait for the writer at most, unless they would need more than a shard's memory.
 const QUEUE: usize = 64;
@@ -19,9 +21,7 @@ pub(crate) struct WriterSettings {
     pub(crate) storage: Storage,
     pub(crate) budget: DiskBudget,
     pub(crate) folder: PathBuf,
-    pub(crate) sites: Vec<SourceSite>,
-    pub(crate) dtype: ActivationType,
-    pub(crate) model: String,
+    pub(crate) content: ShardContent,
     pub(crate) tokens_per_shard: usize,
     /// Shards that are there already.
     pub(crate) shards: Vec<ShardEntry>,
@@ -59,11 +59,9 @@ impl<'scope> ShardWriter<'scope> {
             let mut assembly = Assembly::new(of_thread);
             for message in received {
                 let Some(batch) = message else {
-                    return assembly.finish();
+                    return assembly.finish(&give_back);
                 };
-                assembly.add(&batch)?;
-                // If nobody takes it back, its memory is not needed any more.
-                let _ = give_back.send(batch.buffer);
+                assembly.add(*batch, &give_back)?;
             }
             // The near end was dropped: what is not a whole shard is given up.
             Ok(assembly.settings.shards)
@@ -83,7 +81,7 @@ impl<'scope> ShardWriter<'scope> {
                 buffer.clear();
                 buffer
             }
-            Err(_) => ShardBuffer::new(&self.settings.sites, self.settings.dtype, 0),
+            Err(_) => ShardBuffer::new(&self.settings.content.sites, self.settings.content.dtype),
         }
     }
 
@@ -115,68 +113,73 @@ impl<'scope> ShardWriter<'scope> {
     }
 }
 
-/// The far end: the shard that is being put together.
+/// The far end: the shard that is being put together. Batches stay in the memory that the pass wrote them to; the file is where they
+/// come together.
 struct Assembly {
     settings: WriterSettings,
-    shard: ShardBuffer,
-    /// Where the last batch stood, and how many of its tokens are stored.
-    last: Option<(RowBatchesState, usize)>,
+    /// Batches, with what is to be stored of them.
+    batches: VecDeque<WrittenBatch>,
+    /// Tokens of these that are to be stored.
+    tokens: usize,
 }
 
 impl Assembly {
     fn new(settings: WriterSettings) -> Self {
         Self {
-            shard: ShardBuffer::new(&settings.sites, settings.dtype, settings.tokens_per_shard),
             settings,
-            last: None,
+            batches: VecDeque::new(),
+            tokens: 0,
         }
     }
 
-    fn add(&mut self, batch: &WrittenBatch) -> Result<(), CorpusError> {
-        let (mut done, end) = (batch.skip, batch.skip + batch.take);
-        while done < end {
-            let room = self.settings.tokens_per_shard - self.shard.len();
-            let taken = room.min(end - done);
-            self.shard
-                .extend_from(&batch.buffer, done..done + taken, &self.settings.sites);
-            done += taken;
-            if self.shard.len() == self.settings.tokens_per_shard {
-                self.write(batch.before.clone(), done)?;
-            }
+    fn add(&mut self, batch: WrittenBatch, give_back: &Sender<ShardBuffer>) -> Result<(), CorpusError> {
+        self.tokens += batch.take;
+        self.batches.push_back(batch);
+        while self.tokens >= self.settings.tokens_per_shard {
+            self.write(self.settings.tokens_per_shard, give_back)?;
         }
-        self.last = Some((batch.before.clone(), done));
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<ShardEntry>, CorpusError> {
-        if self.shard.len() > 0
-            && let Some((before, taken)) = self.last.take()
-        {
-            self.write(before, taken)?;
+    fn finish(mut self, give_back: &Sender<ShardBuffer>) -> Result<Vec<ShardEntry>, CorpusError> {
+        if self.tokens > 0 {
+            self.write(self.tokens, give_back)?;
         }
         Ok(self.settings.shards)
     }
 
-    /// Writes the shard, then the record that says it is there.
-    fn write(&mut self, batches: RowBatchesState, taken: usize) -> Result<(), CorpusError> {
+    /// Writes the first so many tokens as a shard, then the record that says it is there.
+    fn write(&mut self, tokens: usize, give_back: &Sender<ShardBuffer>) -> Result<(), CorpusError> {
         let settings = &mut self.settings;
-        let (number, tokens) = (settings.shards.len(), self.shard.len() as u64);
-        let needed = tokens * bytes_per_token(&settings.sites, settings.dtype);
+        let mut left = tokens;
+        let mut last = None;
+        let mut pieces = Vec::new();
+        for batch in &self.batches {
+            let taken = left.min(batch.take);
+            if taken == 0 {
+                break;
+            }
+            left -= taken;
+            let end = batch.skip + taken;
+            pieces.push(ShardPiece {
+                buffer: &batch.buffer,
+                range: batch.skip..end,
+            });
+            last = Some((batch.before.clone(), end));
+        }
+        let Some((batches, taken)) = last else {
+            return Ok(());
+        };
+        let number = settings.shards.len();
+        let needed = tokens as u64 * bytes_per_token(&settings.content.sites, settings.content.dtype);
         settings.budget.check_before(needed).map_err(no_room)?;
         let file = shard_file(number);
         let path = settings.folder.join(&file);
-        let written = self.shard.write(
-            &settings.storage,
-            &path,
-            &settings.sites,
-            settings.dtype,
-            &settings.model,
-            number,
-        )?;
+        let written = write_shard(&settings.storage, &path, number, &settings.content, &pieces)?;
         let shard = ShardEntry {
             file,
-            tokens,
-            held_out_tokens: self.shard.held_out(),
+            tokens: tokens as u64,
+            held_out_tokens: held_out(&pieces),
             bytes: written.bytes,
             checksum: written.checksum,
         };
@@ -191,8 +194,27 @@ impl Assembly {
             &record,
         )?;
         settings.shards.push(shard);
-        self.shard.clear();
+        self.drop_stored(tokens, give_back);
         Ok(())
+    }
+
+    /// Gives back the memory of the first so many tokens.
+    fn drop_stored(&mut self, tokens: usize, give_back: &Sender<ShardBuffer>) {
+        self.tokens -= tokens;
+        let mut left = tokens;
+        while let Some(batch) = self.batches.front_mut() {
+            let stored = left.min(batch.take);
+            batch.skip += stored;
+            batch.take -= stored;
+            left -= stored;
+            if batch.take > 0 {
+                break;
+            }
+            if let Some(batch) = self.batches.pop_front() {
+                // If nobody takes it back, its memory is not needed any more.
+                let _ = give_back.send(batch.buffer);
+            }
+        }
     }
 }
 

@@ -197,6 +197,36 @@ impl<'a> TokenRows<'a> {
         Ok(row)
     }
 
+    /// The next rows until `tokens` tokens were given, BOS and all; the last row may go beyond.
+    pub fn until_tokens(&mut self, tokens: u64) -> impl Iterator<Item = Result<TokenRow, CorpusError>> {
+        let mut left = tokens;
+        std::iter::from_fn(move || {
+            if left == 0 {
+                return None;
+            }
+            let row = self.next_row().transpose()?;
+            if let Ok(row) = &row {
+                left = left.saturating_sub(row.tokens.len() as u64);
+            }
+            Some(row)
+        })
+    }
+
+    /// The next rows, until `kept` of their tokens are data; the last row may go beyond.
+    ///
+    /// # Errors
+    /// As [`TokenRows::next_row`].
+    pub fn read_until_kept(&mut self, kept: u64) -> Result<Vec<TokenRow>, CorpusError> {
+        let (mut rows, mut found) = (Vec::new(), 0);
+        while found < kept
+            && let Some(row) = self.next_row()?
+        {
+            found += row.kept() as u64;
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
     fn add(&mut self, document: &Document) -> Result<(), CorpusError> {
         let options = &self.options;
         let split = Split::of_text(&document.text, options.held_out_share, options.split_seed);

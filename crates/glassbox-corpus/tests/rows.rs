@@ -242,3 +242,35 @@ fn impossible_options_are_refused() {
             .contains("held-out split")
     );
 }
+
+#[test]
+fn rows_are_given_until_enough_tokens_were_seen_or_kept() {
+    let corpus = Corpus::of_lengths(&[9, 30, 4, 17, 25]);
+    let options = RowOptions {
+        context: 10,
+        held_out_share: 0.0,
+        ..RowOptions::default()
+    };
+    let all = all(&mut rows(&corpus, &options, None));
+    let whole: usize = all.iter().map(|row| row.tokens.len()).sum();
+    for wanted in [0, 1, 10, 11, 25, whole, whole + 1] {
+        let mut source = rows(&corpus, &options, None);
+        let given: Vec<TokenRow> = source.until_tokens(wanted as u64).map(Result::unwrap).collect();
+        let expected = expected_rows(&all, wanted, |row| row.tokens.len());
+        assert_eq!(given, all[..expected]);
+        // What was not taken is still there.
+        assert_eq!(source.next_row().unwrap().as_ref(), all.get(expected));
+
+        let kept = rows(&corpus, &options, None)
+            .read_until_kept(wanted as u64)
+            .unwrap();
+        assert_eq!(kept, all[..expected_rows(&all, wanted, TokenRow::kept)]);
+    }
+}
+
+/// The fewest first rows that together reach `wanted`, or all.
+fn expected_rows(all: &[TokenRow], wanted: usize, of: impl Fn(&TokenRow) -> usize) -> usize {
+    (0..=all.len())
+        .find(|&n| all[..n].iter().map(&of).sum::<usize>() >= wanted)
+        .unwrap_or(all.len())
+}

@@ -118,8 +118,7 @@ impl JobError {
             Self::Stopped { .. } => true,
             Self::Corpus(error) => error.is_resumable(),
             Self::Store(error) => error.is_resumable(),
-            Self::Training(TrainingError::Store(error)) => error.is_resumable(),
-            Self::Training(TrainingError::Corpus(error)) => error.is_resumable(),
+            Self::Training(error) => error.is_resumable(),
             _ => false,
         }
     }

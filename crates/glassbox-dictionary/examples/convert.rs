@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let write = |dictionary: &Dictionary| match format.as_str() {
-        "saelens" => formats::write_saelens(dictionary, Path::new(to)),
+        "saelens" => formats::write_saelens(dictionary, Path::new(to), None),
         _ => formats::write_glassbox(dictionary, Path::new(to), Precision::F32, None),
     };
     match formats::load(Path::new(from), &CpuBackend).and_then(|dictionary| write(&dictionary)) {

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use safetensors::View;
 use safetensors::tensor::Dtype;
+use safetensors::{SafeTensorError, View};
 use std::borrow::Cow;
 
 use glassbox_kernels::Backend;
@@ -176,7 +176,11 @@ fn finish(result: std::io::Result<()>, temporary: &Path, path: &Path) -> Result<
 /// Writes a safetensors file under a temporary name, then renames it, and returns its BLAKE3 checksum.
 pub(crate) fn write_tensors(path: &Path, tensors: Vec<(&'static str, OwnedTensor)>) -> Result<String> {
     let temporary = temporary(path);
-    let written = safetensors::serialize_to_file(tensors, None, &temporary).map_err(std::io::Error::other);
+    let written = safetensors::serialize_to_file(tensors, None, &temporary).map_err(|error| match error {
+        // What the system said decides what can be done about it.
+        SafeTensorError::IoError(cause) => cause,
+        other => std::io::Error::other(other),
+    });
     let hashed = written.and_then(|()| {
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(File::open(&temporary)?)?;

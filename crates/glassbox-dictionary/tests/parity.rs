@@ -133,7 +133,7 @@ fn a_dictionary_keeps_its_arithmetic_through_every_writer() {
         formats::write_glassbox(&dictionary, &own, glassbox_dictionary::Precision::F32, None).unwrap();
         let reference = folder.join("reference.safetensors");
         check(&own, &reference, "features", "reconstruction");
-        formats::write_saelens(&dictionary, &theirs).unwrap();
+        formats::write_saelens(&dictionary, &theirs, None).unwrap();
         check(&theirs, &reference, "features", "reconstruction");
     }
 }

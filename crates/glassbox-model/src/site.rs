@@ -388,13 +388,20 @@ impl Site {
     /// # Errors
     /// [`SiteError::Pattern`] if it is no glob, [`SiteError::NoMatch`] if it selects nothing.
     pub fn select(pattern: &str, config: &ModelConfig) -> Result<Vec<Self>, SiteError> {
+        Self::select_among(pattern, &Self::all(config))
+    }
+
+    /// As [`Site::select`], of some sites and in their order.
+    ///
+    /// # Errors
+    /// As [`Site::select`].
+    pub fn select_among(pattern: &str, all: &[Self]) -> Result<Vec<Self>, SiteError> {
         let matcher = Glob::new(pattern)
             .map_err(|error| SiteError::Pattern {
                 pattern: pattern.to_owned(),
                 reason: error.kind().to_string(),
             })?
             .compile_matcher();
-        let all = Self::all(config);
         let selected: Vec<Self> = all
             .iter()
             .copied()

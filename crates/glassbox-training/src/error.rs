@@ -130,3 +130,14 @@ pub enum TrainingError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+impl TrainingError {
+    /// Whether the same run can be continued once the cause is gone.
+    pub fn is_resumable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_resumable(),
+            Self::Corpus(error) => error.is_resumable(),
+            _ => false,
+        }
+    }
+}

@@ -5,12 +5,13 @@ use std::path::Path;
 use bytemuck::cast_slice;
 use glassbox_dictionary::formats::{write_glassbox, write_saelens};
 use glassbox_dictionary::{
-    ActivationRule, Dictionary, DictionaryDescription, DictionaryParts, InputNormalisation, ModelReference,
-    Precision, Provenance, StoredMatrix, TRAINING_NOTE, TrainingRecord,
+    ActivationRule, Dictionary, DictionaryDescription, DictionaryError, DictionaryParts, InputNormalisation,
+    ModelReference, Precision, Provenance, StoredMatrix, TRAINING_NOTE, TrainingRecord,
 };
 use glassbox_kernels::backend::StoredValues;
 use glassbox_kernels::{Backend, TrainingBackend};
 use glassbox_model::site::Site;
+use glassbox_store::StoreError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -74,7 +75,7 @@ impl TrainedDictionary {
     /// Writes the dictionary into a folder, with what was measured and the settings it was trained with.
     ///
     /// # Errors
-    /// [`crate::TrainingError::Dictionary`].
+    /// [`crate::TrainingError::Store`], [`crate::TrainingError::Dictionary`].
     pub fn write<B: Backend>(
         &self,
         backend: &B,
@@ -84,14 +85,16 @@ impl TrainedDictionary {
         settings: &serde_json::Value,
     ) -> Result<()> {
         let dictionary = self.on(backend)?;
-        match format {
-            WrittenFormat::Glassbox => {
-                let notes = json!({ TRAINING_NOTE: record, "settings": settings });
-                write_glassbox(&dictionary, folder, Precision::F32, Some(&notes))?;
-            }
-            WrittenFormat::Saelens => write_saelens(&dictionary, folder)?,
-        }
-        Ok(())
+        let notes = json!({ TRAINING_NOTE: record, "settings": settings });
+        let written = match format {
+            WrittenFormat::Glassbox => write_glassbox(&dictionary, folder, Precision::F32, Some(&notes)),
+            WrittenFormat::Saelens => write_saelens(&dictionary, folder, Some(&notes)),
+        };
+        written.map_err(|error| match error {
+            // A run that could not write goes on when it can.
+            DictionaryError::Io { path, cause, .. } => StoreError::from_write(&path, cause).into(),
+            other => other.into(),
+        })
     }
 }
 

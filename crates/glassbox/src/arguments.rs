@@ -83,8 +83,8 @@ pub enum Verb {
     Encode(EncodeArguments),
     /// Train dictionaries on the activations of a model.
     #[command(
-        after_help = "Examples:\n  glassbox train --model DIR --corpus texts/ --sites 'blocks.{1,3}.hook_resid_post' --k 32 --features 16d \
-                            --tokens 2000000 --out trained\n  glassbox train --model DIR --corpus texts/ --config train.toml --out trained --resume\n\nThe \
+        after_help = "Examples:\n  glassbox train DIR --corpus texts/ --sites 'blocks.{1,3}.hook_resid_post' --k 32 --features 16d \
+                            --tokens 2000000 --out trained\n  glassbox train DIR --corpus texts/ --config train.toml --out trained --resume\n  glassbox train --activations activations/ --k 32 --out trained\n\nThe \
                             settings file is described in docs/concepts/training.md."
     )]
     Train(TrainArguments),
@@ -403,22 +403,22 @@ pub enum TrainFormatArgument {
 /// Flags of `train`.
 #[derive(Debug, Args)]
 pub struct TrainArguments {
-    /// Model folder, or hub id in the local Hugging Face cache.
-    #[arg(long, value_name = "DIR|ID")]
-    pub model: String,
+    /// Model folder, or hub id in the local Hugging Face cache. With --activations it need not be named; it is checked if it is.
+    #[arg(value_name = "DIR|ID")]
+    pub model: Option<String>,
     /// Type in which the weights are held: stored, f32 or bf16 (half the memory, a relative error of up to 2^-9 each).
     #[arg(long, default_value_t, value_name = "TYPE")]
     pub weights: WeightType,
-    /// Text to read: files, folders, patterns, or data sets of the local Hugging Face cache. May be given several times.
-    #[arg(long, required = true, value_name = "PATH")]
-    pub corpus: Vec<String>,
-    /// Key or column of the text in JSON lines and Parquet.
-    #[arg(long, default_value = "text", value_name = "NAME")]
-    pub text_column: String,
-    /// Tokens per row, BOS included.
-    #[arg(long, default_value_t = 128, value_name = "N", value_parser = at_least_one)]
-    pub context: usize,
-    /// Share of the documents that figures are measured on and that are never trained on.
+    /// The corpus, and how it becomes rows.
+    #[command(flatten)]
+    pub corpus: CorpusArguments,
+    /// Train on what `extract` has written to this folder.
+    #[arg(long, value_name = "DIR", conflicts_with = "corpus")]
+    pub activations: Option<PathBuf>,
+    /// Train on a file of hidden states that GhostTrack has extracted (layer_N_states.pt).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["corpus", "activations", "model"])]
+    pub states: Option<PathBuf>,
+    /// Share of the documents that figures are measured on and that are never trained on; stored activations have their own.
     #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
     pub held_out_share: f64,
     /// Tokens of one forward pass.
@@ -427,7 +427,8 @@ pub struct TrainArguments {
     /// Settings of all dictionaries (TOML), instead of the flags below.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["sites", "output_sites", "k", "l1", "l0"])]
     pub config: Option<PathBuf>,
-    /// Sites to train a dictionary for each: TransformerLens names, with * and ? as wildcards, separated by commas.
+    /// Sites to train a dictionary for each: TransformerLens names, with *, ?, {0,3} and {0..5}, separated by commas. Of stored
+    /// activations, all unless named.
     #[arg(long, value_name = "GLOB,…")]
     pub sites: Option<String>,
     /// For transcoders: the sites to be written, as many as --sites selects, in the same order.

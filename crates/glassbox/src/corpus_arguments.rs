@@ -20,7 +20,7 @@ pub struct CorpusArguments {
     pub corpus: Vec<String>,
     /// How the files are read; by default as the endings of their names say.
     #[arg(long, value_enum, default_value_t = FormatArgument::Auto)]
-    pub format: FormatArgument,
+    pub corpus_format: FormatArgument,
     /// Take every paragraph of a text file as a document, not the file.
     #[arg(long)]
     pub paragraphs: bool,
@@ -47,8 +47,9 @@ pub struct CorpusArguments {
     pub first_position: Option<FirstPositionArgument>,
 }
 
-/// `--format`.
+/// `--corpus-format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum FormatArgument {
     /// As the endings of their names say.
     Auto,
@@ -62,6 +63,7 @@ pub enum FormatArgument {
 
 /// `--packing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum PackingArgument {
     /// One document after the other, rows filled to the end.
     Packed,
@@ -71,6 +73,7 @@ pub enum PackingArgument {
 
 /// `--bos`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum BeginningArgument {
     /// As before every prompt of this program.
     AsModel,
@@ -84,6 +87,7 @@ pub enum BeginningArgument {
 
 /// `--first-position`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
 pub enum FirstPositionArgument {
     /// They are data.
     Keep,
@@ -96,7 +100,7 @@ impl CorpusArguments {
     pub fn source(&self) -> DocumentSource {
         DocumentSource {
             paths: self.corpus.clone(),
-            format: match self.format {
+            format: match self.corpus_format {
                 FormatArgument::Auto => DocumentFormat::Auto,
                 FormatArgument::Text => DocumentFormat::Text,
                 FormatArgument::Jsonl => DocumentFormat::Jsonl,

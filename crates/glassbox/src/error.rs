@@ -233,12 +233,12 @@ impl CliError {
             | Self::Resumable { .. } => exit_code::PARTIAL,
             Self::Store(error)
             | Self::Experiment(ExperimentError::Store(error))
-            | Self::Training(TrainingError::Store(error))
             | Self::Report(ReportError::Store(error))
                 if error.is_resumable() =>
             {
                 exit_code::PARTIAL
             }
+            Self::Training(error) if error.is_resumable() => exit_code::PARTIAL,
             Self::Job(error) if error.is_resumable() => exit_code::PARTIAL,
             Self::Corpus(error) if error.is_resumable() => exit_code::PARTIAL,
             _ => exit_code::BAD_INPUT,

@@ -23,6 +23,7 @@ mod shell;
 mod site_list;
 mod table;
 mod tensor_file;
+mod train_input;
 mod train_progress;
 mod watching;
 

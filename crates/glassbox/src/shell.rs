@@ -17,6 +17,18 @@ pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// The command of this process with `--resume`.
+pub fn resuming() -> String {
+    let mut words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .filter(|argument| argument != "--resume")
+        .map(|argument| word(Path::new(&argument)))
+        .collect();
+    words.insert(0, "glassbox".to_owned());
+    words.push("--resume".to_owned());
+    words.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

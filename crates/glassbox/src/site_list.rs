@@ -22,6 +22,20 @@ pub fn select(list: &str, config: &ModelConfig) -> Result<Vec<Site>, SiteError> 
     Ok(sites)
 }
 
+/// The sites that a list selects of those that are there, in their order, each once.
+///
+/// # Errors
+/// [`SiteError`] for the first entry that selects nothing, with the names nearest to it.
+pub fn select_among(list: &str, present: &[Site]) -> Result<Vec<Site>, SiteError> {
+    let mut wanted = Vec::new();
+    for entry in entries(list) {
+        wanted.extend(Site::select_among(&with_ranges(entry), present)?);
+    }
+    let mut sites = present.to_vec();
+    sites.retain(|site| wanted.contains(site));
+    Ok(sites)
+}
+
 /// The pattern with every `{first..last}` written out as a list.
 fn with_ranges(pattern: &str) -> String {
     let mut text = String::new();

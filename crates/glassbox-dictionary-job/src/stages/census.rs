@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use glassbox_corpus::{TokenRow, TokenRows};
 use glassbox_dictionary::{Dictionary, formats};
 use glassbox_interpretation::InterpretationError;
 use glassbox_interpretation::census::run_census;
@@ -53,10 +52,9 @@ fn take_census(job: &Job, names: &[String], watch: &dyn JobWatch) -> Result<()> 
         watch,
     };
     let mut source = job.rows(None)?;
-    let rows = Rows {
-        source: &mut source,
-        left: job.settings.features.tokens,
-    };
+    let rows = source
+        .until_tokens(job.settings.features.tokens)
+        .map(|row| row.map_err(JobError::from));
     let findings =
         run_census(&job.model, &dictionaries, rows, settings, &watching).map_err(|error| match error {
             JobError::Interpretation(error @ InterpretationError::Stopped { .. }) => {
@@ -89,25 +87,4 @@ fn take_census(job: &Job, names: &[String], watch: &dyn JobWatch) -> Result<()> 
         write_json(&storage, &summary, &written)?;
     }
     Ok(())
-}
-
-/// Rows until so many tokens were given.
-struct Rows<'a, 'b> {
-    source: &'a mut TokenRows<'b>,
-    left: u64,
-}
-
-impl Iterator for Rows<'_, '_> {
-    type Item = Result<TokenRow>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
-        }
-        let row = self.source.next_row().transpose()?;
-        if let Ok(row) = &row {
-            self.left = self.left.saturating_sub(row.tokens.len() as u64);
-        }
-        Some(row.map_err(JobError::from))
-    }
 }

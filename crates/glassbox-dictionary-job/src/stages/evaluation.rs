@@ -26,24 +26,13 @@ pub(crate) fn run(job: &mut Job, watch: &dyn JobWatch) -> Result<String> {
         return Ok("complete already".to_owned());
     }
     check_trained(job, &names, Stage::Evaluate)?;
-    let rows = held_out(job)?;
+    let rows = job
+        .rows(Some(Split::HeldOut))?
+        .read_until_kept(job.settings.evaluate.tokens)?;
     let done = together_or_one_by_one(job, Stage::Evaluate, &names, watch, |job, names| {
         evaluate_these(job, names, &rows, watch)
     })?;
     Ok(format!("{done} dictionaries on {} rows", rows.len()))
-}
-
-/// Held-out rows, until so many tokens are data as the settings ask for.
-fn held_out(job: &Job) -> Result<Vec<TokenRow>> {
-    let mut source = job.rows(Some(Split::HeldOut))?;
-    let (mut rows, mut kept) = (Vec::new(), 0);
-    while kept < job.settings.evaluate.tokens
-        && let Some(row) = source.next_row()?
-    {
-        kept += row.kept() as u64;
-        rows.push(row);
-    }
-    Ok(rows)
 }
 
 fn evaluate_these(job: &Job, names: &[String], rows: &[TokenRow], watch: &dyn JobWatch) -> Result<()> {

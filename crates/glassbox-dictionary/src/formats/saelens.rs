@@ -29,6 +29,8 @@ use crate::weights_file::WeightsFile;
 
 pub(super) const CONFIG: &str = "cfg.json";
 pub(super) const WEIGHTS: &str = "sae_weights.safetensors";
+/// The key of `metadata` under which this program notes what it measured. SAELens keeps keys that it does not know.
+pub(super) const NOTES: &str = "glassbox";
 /// log10 of how often each feature was active, in tensor `sparsity`.
 const SPARSITY: &str = "sparsity.safetensors";
 
@@ -79,6 +81,10 @@ impl DictionaryFormat for SaeLens {
             },
             ..DictionaryDescription::plain(site, width, features, encoder.rule, self.name(), folder)
         };
+        let notes = match config.optional_object("metadata")? {
+            Some(metadata) => metadata.value(NOTES).cloned(),
+            None => None,
+        };
         let places = [MatrixPlace::columns("W_enc"), MatrixPlace::rows("W_dec")];
         Ok(StoredDictionary {
             skip: settings.skip.then(|| MatrixPlace::rows("W_skip")),
@@ -92,6 +98,7 @@ impl DictionaryFormat for SaeLens {
                 gated_by_lengths: false,
             },
             log10_frequency,
+            notes,
             ..StoredDictionary::new(description, weights, places, encoder.bias, decoder_bias)
                 .with_config(config_path, &config_bytes)
         })

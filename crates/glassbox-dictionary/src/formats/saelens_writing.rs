@@ -9,18 +9,24 @@ use serde_json::{Value, json};
 use crate::description::{ActivationRule, DictionaryDescription};
 use crate::dictionary::Dictionary;
 use crate::error::{DictionaryError, Result};
-use crate::formats::saelens::{CONFIG, WEIGHTS};
+use crate::formats::saelens::{CONFIG, NOTES, WEIGHTS};
 use crate::normalisation::read_vec;
+use crate::training_record::TRAINING_NOTE;
 use crate::writing::{OwnedTensor, Precision, make_folder, write_json, write_tensors};
 
 /// Writes a dictionary as SAELens 6 would (f32), with scales folded into the matrices.
 ///
-/// One that writes another site, or has a skip connection, becomes a transcoder.
+/// One that writes another site, or has a skip connection, becomes a transcoder. `notes` (a recipe, measured figures) go into the
+/// metadata as `glassbox`; rows that they tell of give `context_size` and `prepend_bos`.
 ///
 /// # Errors
 /// [`DictionaryError::Unsupported`] for what SAELens has no architecture for (GroupMax, a scaled selection, a TopK
 /// transcoder); [`DictionaryError::Io`].
-pub fn write_saelens<B: Backend>(dictionary: &Dictionary<B>, folder: &Path) -> Result<()> {
+pub fn write_saelens<B: Backend>(
+    dictionary: &Dictionary<B>,
+    folder: &Path,
+    notes: Option<&Value>,
+) -> Result<()> {
     let description = dictionary.description();
     let transcoder = description.is_transcoder() || dictionary.has_skip();
     let architecture = architecture(description, transcoder, dictionary.has_skip(), folder)?;
@@ -54,6 +60,16 @@ pub fn write_saelens<B: Backend>(dictionary: &Dictionary<B>, folder: &Path) -> R
         tensors.push(("W_skip", f32(&skip, [output_width, width])));
     }
     let mut config = config(description, architecture, transcoder);
+    if let Some(notes) = notes {
+        config["metadata"][NOTES] = notes.clone();
+        let rows = &notes[TRAINING_NOTE]["rows"];
+        if let Some(context) = rows["context"].as_u64() {
+            config["metadata"]["context_size"] = json!(context);
+        }
+        if let Some(beginning) = rows["bos"].as_str() {
+            config["metadata"]["prepend_bos"] = json!(beginning != "never");
+        }
+    }
     match &description.rule {
         ActivationRule::TopK { k, .. } => {
             config["k"] = json!(k);

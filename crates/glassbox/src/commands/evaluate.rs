@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use glassbox_corpus::{
-    ActivationSource as _, ActivationStore, RowOptions, Split, StoredActivations, StoredOrder, TokenRow,
-    TokenRows,
+    ActivationSource as _, ActivationStore, RowOptions, Split, StoredActivations, StoredOrder,
 };
 use glassbox_interpretation::InterpretationError;
 use glassbox_interpretation::evaluation::{
@@ -162,7 +161,7 @@ fn in_model(
 ) -> Result<Measured, CliError> {
     let options = arguments.corpus.rows(recorded);
     let mut source = arguments.corpus.open(model, &options, only)?;
-    let rows = read_rows(&mut source, arguments.tokens)?;
+    let rows = source.read_until_kept(arguments.tokens)?;
     let total: u64 = rows.iter().map(|row| row.tokens.len() as u64).sum();
     let watch = StageWatch::begin(progress, "evaluate", "tokens", total);
     let evaluations = measure(&model.model, subjects, &rows, &settings(arguments), &watch)?;
@@ -215,18 +214,6 @@ fn stored(
         kept,
         total: kept,
     })
-}
-
-/// Rows until so many tokens are data.
-fn read_rows(source: &mut TokenRows<'_>, tokens: u64) -> Result<Vec<TokenRow>, CliError> {
-    let (mut rows, mut kept) = (Vec::new(), 0);
-    while kept < tokens
-        && let Some(row) = source.next_row()?
-    {
-        kept += row.kept() as u64;
-        rows.push(row);
-    }
-    Ok(rows)
 }
 
 fn text(report: &Report<'_>) -> String {

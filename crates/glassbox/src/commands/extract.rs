@@ -1,6 +1,5 @@
 //! `extract`: the activations of a corpus as files.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::time::Instant;
 
@@ -20,7 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::named_model::NamedModel;
 use crate::output::{print, print_json, refuse_input_as_output, tell};
 use crate::progress::Progress;
-use crate::shell::word;
+use crate::shell::resuming;
 use crate::site_list;
 use crate::table::{bytes, count, cut, facts, table};
 
@@ -31,7 +30,7 @@ const STAGE: &str = "extract";
 /// # Errors
 /// A [`CliError`] if the model, the corpus, a site or the folder cannot be used, or the extraction was stopped.
 pub fn extract(arguments: &ExtractArguments, quiet: bool) -> Result<u8, CliError> {
-    extract_corpus(arguments, quiet).map_err(|error| error.resumable_by(resuming(std::env::args_os())))
+    extract_corpus(arguments, quiet).map_err(|error| error.resumable_by(resuming()))
 }
 
 fn extract_corpus(arguments: &ExtractArguments, quiet: bool) -> Result<u8, CliError> {
@@ -234,16 +233,4 @@ fn text(arguments: &ExtractArguments, manifest: &ActivationManifest) -> String {
         })
         .collect();
     format!("{}\n{facts}", table(&["site", "width", "size"], &sites))
-}
-
-/// The command of this process with `--resume`.
-fn resuming(arguments: impl Iterator<Item = OsString>) -> String {
-    let mut words: Vec<String> = arguments
-        .skip(1)
-        .filter(|argument| argument != "--resume")
-        .map(|argument| word(Path::new(&argument)))
-        .collect();
-    words.insert(0, "glassbox".to_owned());
-    words.push("--resume".to_owned());
-    words.join(" ")
 }

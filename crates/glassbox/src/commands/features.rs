@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use glassbox_corpus::{RowOptions, TokenRow, TokenRows};
+use glassbox_corpus::RowOptions;
 use glassbox_interpretation::InterpretationError;
 use glassbox_interpretation::census::{BackgroundContext, CensusSettings, run_census};
 use glassbox_interpretation::exports::{
@@ -105,10 +105,7 @@ pub fn features(arguments: &FeaturesArguments, quiet: bool) -> Result<u8, CliErr
         .map(|dictionary| Arc::clone(&dictionary.dictionary))
         .collect();
     let watch = StageWatch::begin(&progress, "census", "tokens", arguments.tokens);
-    let rows = Rows {
-        source: &mut source,
-        left: arguments.tokens,
-    };
+    let rows = (source.until_tokens(arguments.tokens)).map(|row| row.map_err(CliError::from));
     let findings = run_census(&model.model, &loaded, rows, &settings, &watch).map_err(stopped)?;
     let tokens = findings.first().map_or(0, |found| found.tokens);
     watch.finish(format!(
@@ -198,27 +195,6 @@ fn stopped(error: CliError) -> CliError {
             what: "no report was written",
         },
         other => other,
-    }
-}
-
-/// Rows of a corpus until so many tokens were given.
-struct Rows<'a, 'b> {
-    source: &'a mut TokenRows<'b>,
-    left: u64,
-}
-
-impl Iterator for Rows<'_, '_> {
-    type Item = Result<TokenRow, CliError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
-        }
-        let row = self.source.next_row().transpose()?;
-        if let Ok(row) = &row {
-            self.left = self.left.saturating_sub(row.tokens.len() as u64);
-        }
-        Some(row.map_err(CliError::from))
     }
 }
 

@@ -3,13 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use glassbox_corpus::{
-    ActivationSource, DocumentReader, DocumentSource, ModelActivations, RowOptions, Split, TokenRows,
-};
-use glassbox_dictionary::ModelReference;
+use glassbox_corpus::{ActivationSource, Split};
 use glassbox_kernels::CpuBackend;
-use glassbox_model::locate::HubEnvironment;
-use glassbox_model::model_hash::model_hash;
 use glassbox_model::site::Site;
 use glassbox_training::{
     DictionarySettings, Objective, Outcome, TrainSettings, Trainer, TrainerFiles, WrittenFormat,
@@ -20,10 +15,10 @@ use crate::arguments::{ArchitectureArgument, TrainArguments, TrainFormatArgument
 use crate::error::CliError;
 use crate::exit_code;
 use crate::interrupt::Interrupt;
-use crate::named_model::NamedModel;
 use crate::output::{print, print_json, tell};
-use crate::site_list;
+use crate::shell::resuming;
 use crate::table::{count, table};
+use crate::train_input::TrainInput;
 use crate::train_progress::TrainProgress;
 
 /// Trains, or continues to.
@@ -31,55 +26,29 @@ use crate::train_progress::TrainProgress;
 /// # Errors
 /// A [`CliError`] if flags, settings, model, corpus or folder cannot be used.
 pub fn train(arguments: &TrainArguments, quiet: bool) -> Result<u8, CliError> {
+    train_dictionaries(arguments, quiet).map_err(|error| error.resumable_by(resuming()))
+}
+
+fn train_dictionaries(arguments: &TrainArguments, quiet: bool) -> Result<u8, CliError> {
     let interrupt = Interrupt::listen()?;
-    let model = NamedModel::open(&arguments.model, arguments.weights)?;
-    let settings = settings(arguments, &model)?;
-    let sites = sites_of(&settings, &model)?;
-    let hash = model_hash(&model.folder)?;
+    let input = TrainInput::open(arguments)?;
+    let settings = settings(arguments, &input)?;
+    let sites = sites_of(&settings, &input)?;
     let files = TrainerFiles {
         folder: arguments.out.clone(),
         format: match arguments.format {
             TrainFormatArgument::Glassbox => WrittenFormat::Glassbox,
             TrainFormatArgument::Saelens => WrittenFormat::Saelens,
         },
-        model: ModelReference {
-            name: Some(arguments.model.clone()),
-            hash: Some(hash.clone()),
-            processing: Vec::new(),
-        },
+        model: input.model_reference(),
     };
-    let source = |split| -> Result<_, CliError> {
-        let documents = DocumentSource {
-            text_column: arguments.text_column.clone(),
-            ..DocumentSource::of_paths(arguments.corpus.iter().cloned())
-        };
-        let reader = DocumentReader::open(documents, &HubEnvironment::of_process())?;
-        let options = RowOptions {
-            context: arguments.context,
-            held_out_share: arguments.held_out_share,
-            ..RowOptions::default()
-        };
-        let rows = TokenRows::new(
-            reader,
-            model.tokenizer()?,
-            model.model.config(),
-            &options,
-            Some(split),
-        )?;
-        Ok(ModelActivations::new(
-            &model.model,
-            Some(hash.clone()),
-            rows,
-            &sites,
-            arguments.forward_tokens,
-        )?)
-    };
-    let mut held_out = source(Split::HeldOut)?;
+    let mut held_out = input.source(arguments, &sites, Split::HeldOut, settings.seed)?;
+    let source = input.source(arguments, &sites, Split::Train, settings.seed)?;
     let outcome = run(
         arguments,
         settings,
         files,
-        source(Split::Train)?,
+        source,
         &mut held_out,
         &interrupt,
         quiet,
@@ -107,11 +76,11 @@ fn run(
 }
 
 /// From the settings file, or from the flags.
-fn settings(arguments: &TrainArguments, model: &NamedModel) -> Result<TrainSettings, CliError> {
+fn settings(arguments: &TrainArguments, input: &TrainInput) -> Result<TrainSettings, CliError> {
     let mut settings = match &arguments.config {
         Some(path) => from_file(path)?,
         None => TrainSettings {
-            dictionaries: dictionaries(arguments, model)?,
+            dictionaries: dictionaries(arguments, input)?,
             ..TrainSettings::default()
         },
     };
@@ -136,19 +105,12 @@ fn from_file(path: &Path) -> Result<TrainSettings, CliError> {
 }
 
 /// One dictionary for every site and seed.
-fn dictionaries(arguments: &TrainArguments, model: &NamedModel) -> Result<Vec<DictionarySettings>, CliError> {
-    let config = model.model.config();
-    let Some(list) = &arguments.sites else {
-        return Err(CliError::usage_with_hint(
-            "neither --sites nor --config says what to train",
-            "name sites, --sites 'blocks.*.hook_resid_post' for example",
-        ));
-    };
-    let sites = site_list::select(list, config)?;
+fn dictionaries(arguments: &TrainArguments, input: &TrainInput) -> Result<Vec<DictionarySettings>, CliError> {
+    let sites = input.select(arguments.sites.as_deref())?;
     let outputs = match &arguments.output_sites {
         None => vec![None; sites.len()],
         Some(list) => {
-            let outputs = site_list::select(list, config)?;
+            let outputs = input.select(Some(list))?;
             if outputs.len() != sites.len() {
                 return Err(CliError::usage(format!(
                     "--sites selects {} sites and --output-sites {}; a transcoder needs one of each",
@@ -195,11 +157,11 @@ fn objective(arguments: &TrainArguments) -> Result<Objective, CliError> {
 }
 
 /// Every site that the settings name, each once.
-fn sites_of(settings: &TrainSettings, model: &NamedModel) -> Result<Vec<Site>, CliError> {
+fn sites_of(settings: &TrainSettings, input: &TrainInput) -> Result<Vec<Site>, CliError> {
     let mut sites = Vec::new();
     for dictionary in &settings.dictionaries {
         for name in std::iter::once(&dictionary.site).chain(&dictionary.output_site) {
-            let site = Site::parse(name, model.model.config())?;
+            let site = input.site(name)?;
             if !sites.contains(&site) {
                 sites.push(site);
             }
@@ -265,8 +227,9 @@ fn report(arguments: &TrainArguments, outcome: &Outcome) -> Result<u8, CliError>
     }
     if !outcome.finished {
         tell(&format!(
-            "stopped after {} steps; continue with the same command and --resume",
-            outcome.step
+            "stopped after {} steps; continue with: {}",
+            outcome.step,
+            resuming()
         ));
         return Ok(exit_code::PARTIAL);
     }

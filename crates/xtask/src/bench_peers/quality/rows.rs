@@ -38,6 +38,8 @@ pub struct Rows {
     pub held_out: Vec<f32>,
     /// The training rows for the peers.
     pub file: PathBuf,
+    /// BLAKE3 of the training rows.
+    pub hash: String,
     /// Where dictionaries go.
     pub folder: PathBuf,
 }
@@ -89,8 +91,9 @@ impl Rows {
             values.truncate(wanted * width);
             Ok(values)
         };
-        let rows = Self {
+        let mut rows = Self {
             site,
+            hash: String::new(),
             width: model.config().d_model,
             train: collect(Split::Train, tokens)?,
             held_out: collect(Split::HeldOut, HELD_OUT)?,
@@ -101,8 +104,9 @@ impl Rows {
         Ok(rows)
     }
 
-    fn write(&self) -> Result<()> {
+    fn write(&mut self) -> Result<()> {
         let bytes: Vec<u8> = self.train.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.hash = blake3::hash(&bytes).to_string();
         let shape = vec![self.train.len() / self.width, self.width];
         let view = TensorView::new(Dtype::F32, shape, &bytes)?;
         safetensors::serialize_to_file([("rows", view)], None, &self.file)

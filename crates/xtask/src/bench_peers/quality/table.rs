@@ -23,9 +23,9 @@ pub struct Line {
     /// Lowest and highest of the seeds.
     range: (f64, f64),
     l0_as_trained: f64,
+    explained_variance_as_trained: f64,
     l0: f64,
     silent_share: f64,
-    tokens_per_second: f64,
 }
 
 impl Line {
@@ -52,16 +52,16 @@ impl Line {
                 variances().fold(f64::NEG_INFINITY, f64::max),
             ),
             l0_as_trained: mean(&|run| run.trained.l0),
+            explained_variance_as_trained: mean(&|run| run.trained.explained_variance),
             l0: equal(|figures| figures.l0),
             silent_share: equal(|figures| figures.silent_share),
-            tokens_per_second: mean(&|run| run.tokens_per_second),
         }
     }
 
     /// In one line.
     pub fn text(&self) -> String {
         format!(
-            "{} L{} {} {}: EV {:.4} [{:.4}, {:.4}] at L0 {:.2} (trained {:.2}), dead {:.2} %, {:.0} tokens/s",
+            "{} L{} {} {}: EV {:.4} [{:.4}, {:.4}] at L0 {:.2} (trained {:.4} at {:.2}), dead {:.2} %",
             self.subject,
             self.layer,
             self.architecture.name(),
@@ -70,9 +70,9 @@ impl Line {
             self.range.0,
             self.range.1,
             self.l0,
+            self.explained_variance_as_trained,
             self.l0_as_trained,
-            100.0 * self.silent_share,
-            self.tokens_per_second
+            100.0 * self.silent_share
         )
     }
 }
@@ -80,14 +80,14 @@ impl Line {
 /// The table.
 pub fn markdown(lines: &[Line]) -> String {
     let mut text = String::from(
-        "| activations | rule | program | EV | lowest to highest seed | L0 | L0 as trained | dead, % | tokens/s |\n\
+        "| activations | rule | program | EV | lowest to highest seed | L0 | EV as trained | L0 as trained | dead, % |\n\
          |---|---|---|---|---|---|---|---|---|\n",
     );
     for line in lines {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "| {}, layer {} | {} | {} | {:.4} | {:.4} to {:.4} | {:.2} | {:.2} | {:.2} | {:.0} |",
+            "| {}, layer {} | {} | {} | {:.4} | {:.4} to {:.4} | {:.2} | {:.4} | {:.2} | {:.2} |",
             line.subject,
             line.layer,
             line.architecture.name(),
@@ -96,9 +96,9 @@ pub fn markdown(lines: &[Line]) -> String {
             line.range.0,
             line.range.1,
             line.l0,
+            line.explained_variance_as_trained,
             line.l0_as_trained,
-            100.0 * line.silent_share,
-            line.tokens_per_second
+            100.0 * line.silent_share
         );
     }
     text
