@@ -34,7 +34,7 @@ pub struct ExtractSettings {
 }
 
 impl ExtractSettings {
-    /// Half precision, 2048 tokens per pass, shards of 256 MiB, the whole corpus.
+    /// Half precision, 2048 tokens per pass, shards of 64 MiB, the whole corpus.
     #[must_use]
     pub fn of_sites(sites: Vec<Site>) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl ExtractSettings {
             dtype: ActivationType::default(),
             tokens: None,
             batch_tokens: 2048,
-            shard_bytes: 256 << 20,
+            shard_bytes: 64 << 20,
         }
     }
 }

@@ -76,7 +76,7 @@ impl<B: TrainingBackend> Member<B> {
             name: dictionary.name(),
             sites: (sites[input].site, sites[output.unwrap_or(input)].site),
             places: (input, output),
-            step: TrainingStep::new(backend, dictionary, shape, preparation, steps, settings.batch)?,
+            step: TrainingStep::new(backend, dictionary, shape, preparation, steps, settings.batch())?,
             last: None,
             figures: None,
             best: None,

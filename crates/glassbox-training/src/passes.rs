@@ -399,7 +399,15 @@ impl<B: TrainingBackend> TrainingStep<B> {
         Ok(())
     }
 
+    /// The pre-activations above one bound.
     fn encode_above(&mut self, n: usize, bound: f32) -> Result<()> {
+        let features = self.shape.features;
+        self.backend.fill(&mut self.room.spare, features, bound)?;
+        self.encode_above_spare(n)
+    }
+
+    /// The pre-activations above the bounds that stand in `room.spare`, one per feature.
+    fn encode_above_spare(&mut self, n: usize) -> Result<()> {
         let Self {
             backend,
             weights,
@@ -407,15 +415,13 @@ impl<B: TrainingBackend> TrainingStep<B> {
             shape,
             ..
         } = self;
-        let features = shape.features;
-        backend.fill(&mut room.spare, features, bound)?;
         backend.encode_above(
             &room.x,
             n,
             shape.width,
             &weights.encoder.values,
             &weights.encoder_bias.values,
-            features,
+            shape.features,
             &room.spare,
             &mut room.codes,
         )?;
@@ -448,31 +454,17 @@ impl<B: TrainingBackend> TrainingStep<B> {
             self.counters.bandwidth = Some((bandwidth * f64::from(least)) as f32);
         }
         let half = 0.5 * self.counters.bandwidth.unwrap_or(0.0);
-        let Self {
-            backend,
-            weights,
-            room,
-            shape,
-            ..
-        } = self;
-        let Some(threshold) = &weights.threshold else {
+        let Some(threshold) = &self.weights.threshold else {
             return Ok(());
         };
         // Pairs somewhat below the threshold tell it where to go.
-        let mut bound = read(backend, &threshold.values, features)?;
+        let mut bound = read(&self.backend, &threshold.values, features)?;
         bound.iter_mut().for_each(|bound| *bound -= half);
-        backend.write(&mut room.spare, 0, &bound)?;
-        backend.encode_above(
-            &room.x,
-            n,
-            shape.width,
-            &weights.encoder.values,
-            &weights.encoder_bias.values,
-            features,
-            &room.spare,
-            &mut room.codes,
-        )?;
-        backend.jump_relu(&mut room.codes, &threshold.values)?;
+        self.backend.write(&mut self.room.spare, 0, &bound)?;
+        self.encode_above_spare(n)?;
+        if let Some(threshold) = &self.weights.threshold {
+            self.backend.jump_relu(&mut self.room.codes, &threshold.values)?;
+        }
         Ok(())
     }
 }

@@ -10,14 +10,22 @@ use crate::objective::Objective;
 use crate::preparation::BiasStart;
 use crate::schedule::Schedule;
 
+/// Steps that a run should have: with fewer, dictionaries explain markedly less at the same number of tokens (2 million tokens of
+/// stories260k, TopK: 0.968 of the variance in batches of 1024, 0.953 in batches of 4096).
+const STEPS: u64 = 2000;
+/// Bounds of a batch that is not set. Larger ones gain no speed, smaller ones lose some to Adam.
+const LEAST_BATCH: usize = 512;
+const MOST_BATCH: usize = 4096;
+
 /// A run: the dictionaries to train, all from one pass over the activations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainSettings {
     /// Tokens to train on; the activations are passed over again where they hold fewer.
     pub tokens: u64,
-    /// Tokens of a step.
-    pub batch: usize,
+    /// Tokens of a step; as many as give two thousand steps, within 512 to 4096, unless set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
     /// Tokens that the shuffle buffer holds.
     pub shuffle: usize,
     /// Seed of the shuffle buffer.
@@ -41,7 +49,7 @@ impl Default for TrainSettings {
     fn default() -> Self {
         Self {
             tokens: 2_000_000,
-            batch: 4096,
+            batch: None,
             shuffle: 1 << 17,
             seed: 0,
             held_out_tokens: 8192,
@@ -55,9 +63,20 @@ impl Default for TrainSettings {
 }
 
 impl TrainSettings {
+    /// Tokens of a step.
+    pub fn batch(&self) -> usize {
+        self.batch.unwrap_or_else(|| {
+            let enough_steps = (self.tokens / STEPS) as usize;
+            enough_steps
+                .next_multiple_of(LEAST_BATCH / 2)
+                .clamp(LEAST_BATCH, MOST_BATCH)
+                .min(self.shuffle.max(1))
+        })
+    }
+
     /// Steps of the run.
     pub fn steps(&self) -> u64 {
-        self.tokens.div_ceil(self.batch.max(1) as u64)
+        self.tokens.div_ceil(self.batch().max(1) as u64)
     }
 
     /// Checks all numbers that don't depend on the activations.
@@ -75,14 +94,12 @@ impl TrainSettings {
         if self.tokens == 0 {
             return wrong("tokens", "0".to_owned(), "at least 1");
         }
-        if self.batch == 0 || u32::try_from(self.batch).is_err() {
-            return wrong("batch", self.batch.to_string(), "1 to 2^32 − 1");
+        let batch = self.batch();
+        if batch == 0 || u32::try_from(batch).is_err() {
+            return wrong("batch", batch.to_string(), "1 to 2^32 − 1");
         }
-        if self.shuffle < self.batch {
-            let expected = format!(
-                "at least the batch, {}; several times that mixes well",
-                self.batch
-            );
+        if self.shuffle < batch {
+            let expected = format!("at least the batch, {batch}; several times that mixes well");
             return wrong("shuffle", self.shuffle.to_string(), &expected);
         }
         if self.held_out_tokens == 0 {

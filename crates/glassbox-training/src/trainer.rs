@@ -101,11 +101,12 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
         backend: &B,
         mut source: S,
         held_out: &mut dyn ActivationSource,
-        settings: TrainSettings,
+        mut settings: TrainSettings,
         files: TrainerFiles,
         resume: bool,
     ) -> Result<Self> {
         settings.check()?;
+        settings.batch = Some(settings.batch());
         let sites = source.sites().to_vec();
         check_sites(&settings, &sites)?;
         claim(&files.folder, &settings, resume)?;
@@ -143,6 +144,11 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
         Ok(trainer)
     }
 
+    /// Tokens of a step.
+    fn batch(&self) -> usize {
+        self.settings.batch()
+    }
+
     /// Steps made.
     pub fn step(&self) -> u64 {
         self.step
@@ -176,7 +182,7 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
         let (started, first) = (Instant::now(), self.step);
         let mut rows = vec![Vec::new(); self.buffer.sites().len()];
         while self.step < steps {
-            let n = self.buffer.next_batch(self.settings.batch, &mut rows)?;
+            let n = self.buffer.next_batch(self.batch(), &mut rows)?;
             let mut last = None;
             for member in &mut self.members {
                 match member.make_step(&rows, n) {
@@ -189,11 +195,11 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
             }
             self.step += 1;
             self.note(steps)?;
-            let made = (self.step - first) * self.settings.batch as u64;
+            let made = (self.step - first) * self.batch() as u64;
             let progress = Progress {
                 step: self.step,
                 steps,
-                tokens: self.step * self.settings.batch as u64,
+                tokens: self.step * self.batch() as u64,
                 tokens_per_second: made as f64 / started.elapsed().as_secs_f64().max(1e-9),
                 dictionaries: self.members.iter().map(Member::progress).collect(),
             };
@@ -220,7 +226,7 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
                 let Some(report) = member.last else { continue };
                 let line = HistoryLine {
                     step: self.step,
-                    tokens: self.step * self.settings.batch as u64,
+                    tokens: self.step * self.batch() as u64,
                     loss: report.loss,
                     explained_variance: 1.0 - report.squared_error,
                     l0: report.l0,
@@ -273,7 +279,7 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
         serde_json::json!({
             "dictionary": self.settings.dictionaries[i],
             "tokens": self.settings.tokens,
-            "batch": self.settings.batch,
+            "batch": self.batch(),
             "shuffle": self.settings.shuffle,
             "seed": self.settings.seed,
         })
@@ -284,7 +290,7 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
         Some(TrainingRecord {
             site: member.sites.0.to_string(),
             output_site: member.sites.1.to_string(),
-            tokens: self.step * self.settings.batch as u64,
+            tokens: self.step * self.batch() as u64,
             held_out_tokens: figures.tokens,
             explained_variance: figures.explained_variance,
             mean_squared_error: figures.mean_squared_error,

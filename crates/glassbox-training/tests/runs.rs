@@ -63,7 +63,7 @@ fn settings() -> TrainSettings {
     dictionaries.push(transcoder);
     TrainSettings {
         tokens: 64 * 30,
-        batch: 64,
+        batch: Some(64),
         shuffle: 500,
         seed: 3,
         held_out_tokens: 150,
@@ -278,7 +278,7 @@ fn bad_settings_are_refused_with_what_is_expected() {
     assert!(rate.contains("learning_rate"), "{rate}");
     let twice = refused(|s| s.dictionaries[1].name = Some(s.dictionaries[0].name()));
     assert!(twice.contains("name"), "{twice}");
-    let batch = refused(|s| s.batch = 501);
+    let batch = refused(|s| s.batch = Some(501));
     assert!(batch.contains("shuffle"), "{batch}");
     let prefixes = refused(first(|d| {
         d.objective = Objective::Matryoshka {

@@ -340,7 +340,7 @@ pub struct ExtractArguments {
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = at_least_one)]
     pub batch_tokens: usize,
     /// Size of a shard in MiB; about twice as much is held in memory.
-    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     pub shard_size: u64,
     /// GiB that the folder may have; by default what the disk has.
     #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
@@ -461,7 +461,7 @@ pub struct TrainArguments {
     /// Tokens to train on; 2 million unless given here or in the settings.
     #[arg(long, value_name = "N")]
     pub tokens: Option<u64>,
-    /// Tokens of a step; 4096 unless given here or in the settings.
+    /// Tokens of a step; unless given here or in the settings, as many as give two thousand steps, within 512 to 4096.
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// Tokens that the shuffle buffer holds.

@@ -12,8 +12,15 @@ use super::stated_source::{StatedSource, files_named, folder_of, name_of, not_st
 use crate::description::{ActivationRule, DictionaryDescription, ModelReference};
 use crate::error::Result;
 use crate::formats::DictionaryFormat;
-use crate::stored_dictionary::{MatrixPlace, StoredDictionary};
-use crate::weights_file::WeightsFile;
+use crate::formats::linear_layers::{LayerNames, LinearLayers};
+use crate::stored_dictionary::StoredDictionary;
+
+const NAMES: LayerNames = LayerNames {
+    encoder: "encoder_linear.weight",
+    encoder_bias: "encoder_linear.bias",
+    decoder: "decoder_linear.weight",
+    decoder_bias: "decoder_linear.bias",
+};
 
 pub(super) struct Goodfire;
 
@@ -47,18 +54,8 @@ impl DictionaryFormat for Goodfire {
                 r#"{ "model": "meta-llama/Llama-3.1-8B-Instruct", "site": "blocks.19.hook_resid_post" }"#,
             ));
         };
-        let weights = WeightsFile::open(path)?;
-        weights.check_names(&[
-            "encoder_linear.weight",
-            "encoder_linear.bias",
-            "decoder_linear.weight",
-            "decoder_linear.bias",
-        ])?;
-        let [features, width] = weights.matrix_shape("encoder_linear.weight", "[d_sae, d_in]")?;
-        weights.find("encoder_linear.weight", &[features, width], "[d_sae, d_in]")?;
-        weights.find("decoder_linear.weight", &[width, features], "[d_in, d_sae]")?;
-        let encoder_bias = weights.vector("encoder_linear.bias", features, "[d_sae]")?;
-        let decoder_bias = weights.vector("decoder_linear.bias", width, "[d_in]")?;
+        let layers = LinearLayers::open(path, &NAMES)?;
+        let (width, features) = (layers.width, layers.features);
         let description = DictionaryDescription {
             model: ModelReference {
                 name: stated.model.or(named.map(|(model, _)| model)),
@@ -66,17 +63,7 @@ impl DictionaryFormat for Goodfire {
             },
             ..DictionaryDescription::plain(site, width, features, ActivationRule::Relu, self.name(), path)
         };
-        let places = [
-            MatrixPlace::rows("encoder_linear.weight"),
-            MatrixPlace::columns("decoder_linear.weight"),
-        ];
-        Ok(StoredDictionary::new(
-            description,
-            weights,
-            places,
-            encoder_bias,
-            decoder_bias,
-        ))
+        Ok(StoredDictionary::of_layers(description, layers))
     }
 }
 

@@ -9,6 +9,7 @@ mod gemma_scope_2;
 mod ghosttrack;
 mod glassbox;
 mod goodfire;
+mod linear_layers;
 mod llama_scope;
 pub(crate) mod llamascopium;
 mod qwen_scope;

@@ -14,8 +14,15 @@ use super::stated_source::{
 use crate::description::{ActivationRule, DictionaryDescription, ModelReference};
 use crate::error::{DictionaryError, Result};
 use crate::formats::DictionaryFormat;
-use crate::stored_dictionary::{MatrixPlace, StoredDictionary};
-use crate::weights_file::WeightsFile;
+use crate::formats::linear_layers::{LayerNames, LinearLayers};
+use crate::stored_dictionary::StoredDictionary;
+
+const NAMES: LayerNames = LayerNames {
+    encoder: "W_enc",
+    encoder_bias: "b_enc",
+    decoder: "W_dec",
+    decoder_bias: "b_dec",
+};
 
 pub(super) struct QwenScope;
 
@@ -51,18 +58,13 @@ impl DictionaryFormat for QwenScope {
                 r#"{ "model": "Qwen/Qwen3-1.7B-Base", "k": 50 }"#,
             ));
         };
-        let weights = WeightsFile::open(path)?;
-        weights.check_names(&["W_enc", "W_dec", "b_enc", "b_dec"])?;
-        let [features, width] = weights.matrix_shape("W_enc", "[d_sae, d_in]")?;
-        weights.find("W_enc", &[features, width], "[d_sae, d_in]")?;
-        weights.find("W_dec", &[width, features], "[d_in, d_sae]")?;
+        let layers = LinearLayers::open(path, &NAMES)?;
+        let (width, features) = (layers.width, layers.features);
         if k == 0 || k > features {
             return Err(DictionaryError::Parts {
                 what: format!("{}: k is {k}, expected 1 to {features}", path.display()),
             });
         }
-        let encoder_bias = weights.vector("b_enc", features, "[d_sae]")?;
-        let decoder_bias = weights.vector("b_dec", width, "[d_in]")?;
         let rule = ActivationRule::top_k(k);
         let description = DictionaryDescription {
             model: ModelReference {
@@ -71,14 +73,7 @@ impl DictionaryFormat for QwenScope {
             },
             ..DictionaryDescription::plain(site, width, features, rule, self.name(), path)
         };
-        let places = [MatrixPlace::rows("W_enc"), MatrixPlace::columns("W_dec")];
-        Ok(StoredDictionary::new(
-            description,
-            weights,
-            places,
-            encoder_bias,
-            decoder_bias,
-        ))
+        Ok(StoredDictionary::of_layers(description, layers))
     }
 }
 

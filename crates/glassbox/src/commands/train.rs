@@ -87,9 +87,7 @@ fn settings(arguments: &TrainArguments, input: &TrainInput) -> Result<TrainSetti
     if let Some(tokens) = arguments.tokens {
         settings.tokens = tokens;
     }
-    if let Some(batch) = arguments.batch {
-        settings.batch = batch;
-    }
+    settings.batch = arguments.batch.or(settings.batch);
     if let Some(shuffle) = arguments.shuffle {
         settings.shuffle = shuffle;
     }

@@ -159,7 +159,7 @@ fn train_here(rows: &Rows, run: &Run) -> Result<()> {
     let settings = TrainSettings {
         // Whole batches only, as in the peers.
         tokens: (tokens - tokens % BATCH) as u64,
-        batch: BATCH,
+        batch: Some(BATCH),
         seed: run.seed,
         evaluate_every: 0,
         checkpoint_every: 0,
