@@ -1,0 +1,79 @@
+//! Tables that logs are read from and written to.
+
+use glassbox_store::table;
+
+table! {
+    /// One trial of an imported log.
+    pub struct LogTrialRow: "log_trials", version 1 {
+        /// Block index of the feature that was set; missing in a baseline that belongs to no feature.
+        pub layer: Option<u32>,
+        /// Index of the feature in the block's dictionary.
+        pub feature: Option<u32>,
+        /// Kind of prompt; missing where the log does not say it.
+        pub prompt_type: Option<String>,
+        /// Arm: `baseline`, `reconstruct_only`, `value_a`, `value_b`, `control_a`, `control_b`, `dose`, or the log's own text.
+        pub arm: String,
+        /// The condition as the log writes it.
+        pub condition: Option<String>,
+        /// Dose, where the log has one.
+        pub scale: Option<f64>,
+        /// Identity of the prompt within its kind.
+        pub prompt_id: Option<String>,
+        /// Number of the trial within its cell.
+        pub trial: Option<u64>,
+        /// Number of the attempt.
+        pub attempt: Option<u64>,
+        /// For controls of glassbox's own runs: the feature whose levels the control copies, its block.
+        pub matched_layer: Option<u32>,
+        /// For controls: the feature whose levels the control copies.
+        pub matched_feature: Option<u32>,
+        /// The response, as generated.
+        pub text: String,
+        /// Outcome: what the log states, or what the parser read if the import was asked to parse.
+        pub outcome: Option<String>,
+        /// Amount, in dollars.
+        pub amount: Option<f64>,
+        /// Whether the log or the parser calls the outcome valid.
+        pub valid: Option<bool>,
+        /// How the log says that its parser came to the outcome.
+        pub method: Option<String>,
+        /// Parser of the outcome as name@version, if the import was asked to parse.
+        pub parser: Option<String>,
+        /// First 16 digits of the hash of that parser's rules.
+        pub parser_hash: Option<String>,
+        /// Whether the same trial (feature, condition, scale, prompt, trial, attempt) came earlier in the log.
+        pub is_repeat: bool,
+        /// The file.
+        pub source_file: String,
+        /// Row in the file, from 1.
+        pub source_row: u64,
+        /// Offset of the row in the (decompressed) file, in bytes.
+        pub source_offset: Option<u64>,
+    }
+}
+
+table! {
+    /// What is read of one trial of a glassbox run.
+    pub(crate) struct RunTrialRow: "trials", version 2 {
+        /// Identity of the prompt within its family.
+        pub prompt_id: String,
+        /// Prompt family.
+        pub family: String,
+        /// Arm.
+        pub arm: String,
+        /// Block of the feature that is set.
+        pub layer: Option<u32>,
+        /// Feature that is set.
+        pub feature: Option<u32>,
+        /// For controls: the selected feature of the same layer whose levels the control copies.
+        pub matched_feature: Option<u32>,
+        /// Trial number.
+        pub trial: u32,
+        /// The response.
+        pub text: String,
+        /// What the parser read.
+        pub outcome: String,
+        /// Amount that the parser captured.
+        pub amount: Option<f64>,
+    }
+}
