@@ -19,7 +19,7 @@ pub struct ExactTest {
 }
 
 impl ExactTest {
-    fn from_ln(ln_p: f64) -> Self {
+    pub(crate) fn from_ln(ln_p: f64) -> Self {
         let ln_p = ln_p.min(0.0);
         Self { p: ln_p.exp(), ln_p }
     }

@@ -1,10 +1,9 @@
 //! Odds ratios of a 2×2 table: corrected sample ratio, and conditional maximum likelihood with exact limits.
 
+use crate::conditional::Conditional;
 use crate::error::{StatsError, Undefined};
 use crate::interval::{Confidence, Interval};
 use crate::log_odds::{log_odds_ratio, wald};
-use crate::log_probability::ln_hypergeometric_pmf;
-use crate::root::find_root;
 use crate::table::TwoByTwo;
 
 /// An odds ratio with its interval.
@@ -75,106 +74,14 @@ pub fn conditional_odds_ratio(
             limit,
         });
     }
-    Ok(invert_conditional(table, confidence))
+    if table.has_empty_margin() {
+        return Ok(Err(Undefined::EmptyMargin));
+    }
+    Ok(Conditional::of_table(table).odds_ratio(confidence))
 }
 
 /// Largest smallest margin for which the conditional distribution is tabulated (80 MB).
 const MAX_CONDITIONAL_MARGIN: u64 = 10_000_000;
-
-fn invert_conditional(table: &TwoByTwo, confidence: Confidence) -> Result<OddsRatio, Undefined> {
-    if table.has_empty_margin() {
-        return Err(Undefined::EmptyMargin);
-    }
-    let conditional = Conditional::new(table);
-    let half_alpha = 0.5 * confidence.alpha();
-    let at_minimum = conditional.observed == 0;
-    let at_maximum = conditional.observed + 1 == conditional.ln_weights.len();
-    let solve = |f: &dyn Fn(f64) -> f64| {
-        // The odds ratio of any table up to 2^53 trials, and its limits, lie well within exp(±100).
-        find_root(f, -100.0, 100.0)
-            .map(f64::exp)
-            .ok_or(Undefined::NoInformation)
-    };
-    let observed = conditional.observed as f64;
-    let estimate = if at_minimum {
-        0.0
-    } else if at_maximum {
-        f64::INFINITY
-    } else {
-        solve(&|log_psi| conditional.mean(log_psi) - observed)?
-    };
-    let lower = if at_minimum {
-        0.0
-    } else {
-        solve(&|log_psi| conditional.tail_at_least(log_psi) - half_alpha)?
-    };
-    let upper = if at_maximum {
-        f64::INFINITY
-    } else {
-        solve(&|log_psi| conditional.tail_at_most(log_psi) - half_alpha)?
-    };
-    Ok(OddsRatio {
-        estimate,
-        interval: Interval {
-            lower,
-            upper,
-            confidence,
-        },
-    })
-}
-
-/// The first cell given the margins: weights of each possible value at odds ratio 1.
-struct Conditional {
-    ln_weights: Vec<f64>,
-    /// Index of the observed value.
-    observed: usize,
-}
-
-impl Conditional {
-    fn new(table: &TwoByTwo) -> Self {
-        let marked = table.first.trials();
-        let unmarked = table.second.trials();
-        let draws = table.first.successes() + table.second.successes();
-        let (lowest, highest) = (draws.saturating_sub(unmarked), draws.min(marked));
-        let ln_weights = (lowest..=highest)
-            .map(|k| ln_hypergeometric_pmf(k as f64, marked as f64, unmarked as f64, draws as f64))
-            .collect();
-        Self {
-            ln_weights,
-            observed: (table.first.successes() - lowest) as usize,
-        }
-    }
-
-    /// Σ over `range` of f(k)·weight·ψᵏ, divided by the sum over all k; k counted from the lowest value.
-    fn average(&self, log_psi: f64, f: impl Fn(usize) -> f64) -> f64 {
-        let tilted = |(k, ln_weight): (usize, &f64)| ln_weight + k as f64 * log_psi;
-        let peak = self
-            .ln_weights
-            .iter()
-            .enumerate()
-            .map(tilted)
-            .fold(f64::NEG_INFINITY, f64::max);
-        let (mut sum, mut total) = (0.0, 0.0);
-        for (k, ln_weight) in self.ln_weights.iter().enumerate() {
-            let weight = (tilted((k, ln_weight)) - peak).exp();
-            sum += f(k) * weight;
-            total += weight;
-        }
-        sum / total
-    }
-
-    fn mean(&self, log_psi: f64) -> f64 {
-        self.average(log_psi, |k| k as f64)
-    }
-
-    fn tail_at_least(&self, log_psi: f64) -> f64 {
-        self.average(log_psi, |k| f64::from(u8::from(k >= self.observed)))
-    }
-
-    fn tail_at_most(&self, log_psi: f64) -> f64 {
-        self.average(log_psi, |k| f64::from(u8::from(k <= self.observed)))
-    }
-}
 
 #[cfg(test)]
 mod tests {

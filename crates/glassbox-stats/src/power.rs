@@ -1,6 +1,7 @@
 //! What a design could have seen: power and the smallest detectable risk difference.
 
 use crate::error::{StatsError, Undefined, require_open_unit};
+use crate::log_probability::{ln_binomial_pmf, ln_hypergeometric_pmf};
 use crate::normal;
 use crate::root::find_root;
 
@@ -50,9 +51,7 @@ pub struct DetectableDifference {
 /// Φ((|p₂ − p₁| − z·√(p̄q̄(1/n₁ + 1/n₂))) / √(p₁q₁/n₁ + p₂q₂/n₂)), p̄ the mean weighted by n. The far tail is left
 /// out.
 fn unpaired_power(n1: f64, n2: f64, p1: f64, p2: f64, critical: f64) -> f64 {
-    let pooled = (n1 * p1 + n2 * p2) / (n1 + n2);
-    let null = (pooled * (1.0 - pooled) * (1.0 / n1 + 1.0 / n2)).sqrt();
-    let alternative = (p1 * (1.0 - p1) / n1 + p2 * (1.0 - p2) / n2).sqrt();
+    let (null, alternative) = standard_errors(n1, n2, p1, p2);
     normal_power((p2 - p1).abs() - critical * null, alternative)
 }
 
@@ -62,6 +61,102 @@ fn normal_power(margin: f64, standard_error: f64) -> f64 {
         return if margin > 0.0 { 1.0 } else { 0.0 };
     }
     normal::cdf(margin / standard_error)
+}
+
+/// Power of the two-sided χ² comparison of two independent proportions, by the normal approximation with pooled variance
+/// under the hypothesis and separate variances under the alternative (J. L. Fleiss, 1981), both tails.
+///
+/// Without continuity correction; for few trials or rates near 0 or 1 see [`fisher_power`].
+///
+/// # Errors
+/// [`StatsError::InvalidParameter`] unless both proportions are from 0 to 1, both groups have trials and 0 < alpha < 1.
+pub fn two_proportion_power(proportions: [f64; 2], trials: [u64; 2], alpha: f64) -> Result<f64, StatsError> {
+    let [p1, p2] = check_design(proportions, trials, alpha)?;
+    let [n1, n2] = trials.map(|n| n as f64);
+    let critical = normal::upper_quantile(0.5 * alpha);
+    let near = unpaired_power(n1, n2, p1, p2, critical);
+    let (null, alternative) = standard_errors(n1, n2, p1, p2);
+    let far = normal_power(-(p2 - p1).abs() - critical * null, alternative);
+    Ok((near + far).min(1.0))
+}
+
+/// Largest product of two groups' sizes for which [`fisher_power`] enumerates all tables.
+pub const MAX_FISHER_POWER_TABLES: u64 = 4_000_000;
+
+/// Exact power of Fisher's two-sided test: the probability, over all tables, of those with p ≤ alpha. With equal
+/// proportions this is its true level, which lies below alpha.
+///
+/// # Errors
+/// As [`two_proportion_power`], and [`StatsError::CountTooLarge`] beyond [`MAX_FISHER_POWER_TABLES`].
+pub fn fisher_power(proportions: [f64; 2], trials: [u64; 2], alpha: f64) -> Result<f64, StatsError> {
+    let [p1, p2] = check_design(proportions, trials, alpha)?;
+    let [n1, n2] = trials;
+    if n1.saturating_mul(n2) > MAX_FISHER_POWER_TABLES {
+        return Err(StatsError::CountTooLarge {
+            quantity: "the product of the groups' trials",
+            limit: MAX_FISHER_POWER_TABLES,
+        });
+    }
+    let binomial = |n: u64, p: f64| -> Vec<f64> {
+        (0..=n)
+            .map(|k| ln_binomial_pmf(k as f64, n as f64, p, 1.0 - p).exp())
+            .collect()
+    };
+    let (first, second) = (binomial(n1, p1), binomial(n2, p2));
+    let mut power = 0.0;
+    for successes in 0..=n1 + n2 {
+        let (lowest, highest) = (successes.saturating_sub(n2), successes.min(n1));
+        let mut cells: Vec<(f64, u64)> = (lowest..=highest)
+            .map(|k| {
+                let pmf = ln_hypergeometric_pmf(k as f64, n1 as f64, n2 as f64, successes as f64).exp();
+                (pmf, k)
+            })
+            .collect();
+        cells.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // p of a cell is the sum of all no more probable ones, equal to rounding included.
+        let (mut p, mut start) = (0.0, 0);
+        while start < cells.len() {
+            let tie = cells[start].0 * (1.0 + 1e-7);
+            let end = start + cells[start..].iter().take_while(|cell| cell.0 <= tie).count();
+            p += cells[start..end].iter().map(|cell| cell.0).sum::<f64>();
+            if p > alpha {
+                break;
+            }
+            power += cells[start..end]
+                .iter()
+                .map(|&(_, k)| first[k as usize] * second[(successes - k) as usize])
+                .sum::<f64>();
+            start = end;
+        }
+    }
+    Ok(power.min(1.0))
+}
+
+fn check_design(proportions: [f64; 2], trials: [u64; 2], alpha: f64) -> Result<[f64; 2], StatsError> {
+    require_open_unit(alpha, "alpha")?;
+    require_trials(trials[0], "first_trials")?;
+    require_trials(trials[1], "second_trials")?;
+    for (value, name) in proportions
+        .into_iter()
+        .zip(["first_proportion", "second_proportion"])
+    {
+        if !(0.0..=1.0).contains(&value) {
+            return Err(StatsError::InvalidParameter {
+                name,
+                value,
+                expected: "a proportion from 0 to 1",
+            });
+        }
+    }
+    Ok(proportions)
+}
+
+/// Standard errors of the difference under the hypothesis (pooled) and under the alternative.
+fn standard_errors(n1: f64, n2: f64, p1: f64, p2: f64) -> (f64, f64) {
+    let pooled = (n1 * p1 + n2 * p2) / (n1 + n2);
+    let null = (pooled * (1.0 - pooled) * (1.0 / n1 + 1.0 / n2)).sqrt();
+    let alternative = (p1 * (1.0 - p1) / n1 + p2 * (1.0 - p2) / n2).sqrt();
+    (null, alternative)
 }
 
 /// Smallest difference between two independent groups of `first_trials` and `second_trials` that is detected when
@@ -207,5 +302,8 @@ mod tests {
         assert!(detectable_risk_difference(0, 5, 0.5, target()).is_err());
         assert!(detectable_risk_difference(5, 5, f64::NAN, target()).is_err());
         assert!(detectable_paired_risk_difference(5, -0.1, target()).is_err());
+        assert!(two_proportion_power([0.1, 1.2], [5, 5], 0.05).is_err());
+        assert!(two_proportion_power([0.1, 0.2], [5, 0], 0.05).is_err());
+        assert!(fisher_power([0.1, 0.2], [5000, 5000], 0.05).is_err());
     }
 }

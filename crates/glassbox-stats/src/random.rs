@@ -16,6 +16,7 @@ pub(crate) enum Purpose {
     LabelFlip = 2,
     Bootstrap = 3,
     ClusterBootstrap = 4,
+    Trend = 5,
 }
 
 /// A ChaCha8 stream for one replicate of one purpose under one key.

@@ -19,7 +19,7 @@ pub struct TStatistic {
 }
 
 impl TStatistic {
-    fn new(t: f64, df: f64) -> Self {
+    pub(crate) fn new(t: f64, df: f64) -> Self {
         let ln_p = student_t::ln_two_sided(t, df);
         Self {
             t,

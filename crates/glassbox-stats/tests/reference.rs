@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Relative tolerance. Where normal tails enter, statrs's `erfc` uses up 1e-10 of it.
-const TIGHT: f64 = 1e-9;
+/// Relative tolerance.
+const TIGHT: f64 = 1e-10;
 /// Limits found by inverting the noncentral t distribution, to an absolute 1e-11 of the probability here and to
 /// 1e-12 of the root in the reference; the slope of the probability magnifies both.
 const INVERTED: f64 = 1e-8;
