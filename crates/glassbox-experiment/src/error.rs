@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use glassbox_outcome::ParserError;
 use thiserror::Error;
 
 /// An error of an experiment. Messages name the place and the remedy.
@@ -16,15 +17,8 @@ pub enum ExperimentError {
         what: String,
     },
     /// A parser rule is wrong.
-    #[error("parser '{parser}', rule {}: {what}", rule + 1)]
-    Parser {
-        /// Name of the parser.
-        parser: String,
-        /// Index of the rule, from 0.
-        rule: usize,
-        /// What is wrong.
-        what: String,
-    },
+    #[error(transparent)]
+    Parser(#[from] ParserError),
     /// A prompt file is wrong.
     #[error("prompts {}:{line}: {what}", file.display())]
     Prompts {

@@ -32,7 +32,6 @@ pub mod feature_name;
 pub mod judgement;
 pub mod merge;
 pub mod metric;
-pub mod outcome;
 pub mod patching;
 pub mod pathways;
 pub mod plan;

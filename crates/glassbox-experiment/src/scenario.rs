@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::DecisionSettings;
 use crate::error::ExperimentError;
-use crate::outcome::{Parser, ParserSpec};
+use glassbox_outcome::{Parser, ParserSpec};
 
 pub use stage_settings::{CausalSettings, PathwaySettings, SelectSettings, SelectionRank, WordSettings};
 pub use sweep_settings::{
@@ -155,7 +155,7 @@ impl Scenario {
     /// # Errors
     /// See [`Parser::new`].
     pub fn compiled_parser(&self) -> Result<Parser, ExperimentError> {
-        Parser::new(self.parser.clone(), &self.outcome.choices)
+        Ok(Parser::new(self.parser.clone(), &self.outcome.choices)?)
     }
 
     /// A path of the file, made relative to its folder.

@@ -12,7 +12,6 @@ use crate::error::ExperimentError;
 use crate::events::{Event, Reporter};
 use crate::executor::run_units;
 use crate::feature_name::parse_feature_names;
-use crate::outcome::Parser;
 use crate::plan::{ControlFeature, Plan, SelectedFeature};
 use crate::prompts::PromptSets;
 use crate::recording::{Recording, WantedFeatures};
@@ -21,6 +20,7 @@ use crate::scenario::Scenario;
 use crate::session::Session;
 use crate::tables::TrialRow;
 use crate::trial_batch::TrialContext;
+use glassbox_outcome::Parser;
 
 /// Bytes that a trial's row takes on disk, about, per generated token and besides: for the check before the first trial.
 const BYTES_PER_TOKEN: u64 = 6;

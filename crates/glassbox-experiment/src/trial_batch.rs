@@ -14,11 +14,11 @@ use glassbox_model::site::Site;
 
 use crate::arm::Arm;
 use crate::error::ExperimentError;
-use crate::outcome::{Parser, UNKNOWN};
 use crate::recording::{Progress, Recorder, Recording, ReplayRecord};
 use crate::scenario::{InterventionKind, InterventionPositions, Scenario, StopWhenDecided};
 use crate::session::Session;
 use crate::tables::{PlanRow, TrialRow};
+use glassbox_outcome::Parser;
 
 /// The trials of one unit, in the order of the plan, and their records (empty without recording).
 #[derive(Clone, Debug, Default)]
@@ -91,6 +91,7 @@ impl TrialContext<'_> {
         };
         let mut rule = OutcomeRead {
             parser: self.parser,
+            family: rows.first().map(|row| row.family.as_str()),
             anywhere: settings.stop_when_decided == StopWhenDecided::AnyToken,
         };
         let mut recorder = Recorder::new(self.session, rows.len(), recording, self.progress);
@@ -115,7 +116,7 @@ impl TrialContext<'_> {
         for (index, (row, generated)) in rows.iter().zip(generated).take(wanted_rows).enumerate() {
             result.tokens += generated.tokens.len() as u64;
             let response = self.session.response_text(&prompt, &generated.tokens)?;
-            let outcome = self.parser.parse(&response);
+            let outcome = self.parser.parse(&response, Some(&row.family));
             let recorded = wanted.get_mut(index).map(std::mem::take).unwrap_or_default();
             let (mut ids, mut values) = (Vec::new(), Vec::new());
             for entries in &generated.top_logits {
@@ -136,7 +137,7 @@ impl TrialContext<'_> {
                 text: response,
                 token_ids: generated.tokens,
                 stop_reason: generated.stop.name().to_owned(),
-                outcome: outcome.label,
+                outcome: outcome.label.to_owned(),
                 amount: outcome.amount,
                 parser: self.parser.id(),
                 parser_hash: self.parser.hash().to_owned(),
@@ -236,16 +237,17 @@ pub(crate) fn edit_of(row: &PlanRow, kind: InterventionKind) -> Result<FeatureEd
     }
 }
 
-/// Ends a row once the parser reads an outcome: after any token, or at the end of a line only.
+/// Ends a row once a rule of the parser reads an outcome (a default does not count): after any token, or at the end of a line only.
 struct OutcomeRead<'a> {
     parser: &'a Parser,
+    family: Option<&'a str>,
     anywhere: bool,
 }
 
 impl StopRule for OutcomeRead<'_> {
     fn stops(&mut self, _row: usize, _tokens: &[u32], text: Option<&str>) -> bool {
         text.is_some_and(|text| {
-            (self.anywhere || text.ends_with('\n')) && self.parser.parse(text).label != UNKNOWN
+            (self.anywhere || text.ends_with('\n')) && self.parser.parse(text, self.family).rule.is_some()
         })
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::arm::Arm;
 use crate::error::ExperimentError;
-use crate::outcome::UNKNOWN;
 use crate::tables::TrialRow;
+use glassbox_outcome::UNKNOWN;
 
 /// What was done to a trial: the arm and, where it has one, the feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,4 +1,5 @@
 //! Every layout comes to the same records.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

@@ -2,8 +2,8 @@
 
 use crate::error::ExperimentError;
 use crate::feature_name::parse_feature_names;
-use crate::outcome::UNKNOWN;
 use crate::scenario::{RecordFeatures, Scenario, SelectionRank};
+use glassbox_outcome::UNKNOWN;
 
 impl Scenario {
     /// Checks what types alone can't.

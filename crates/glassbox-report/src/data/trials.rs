@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use glassbox_experiment::Arm;
-use glassbox_experiment::outcome::UNKNOWN;
 use glassbox_experiment::tables::TrialRow;
+use glassbox_outcome::UNKNOWN;
 use glassbox_store::TableReader;
 
 use super::{FeatureId, Names};

@@ -14,7 +14,6 @@ use glassbox_experiment::calibration::causal_checks;
 use glassbox_experiment::causal::causal_rows;
 use glassbox_experiment::chains::chain_rows;
 use glassbox_experiment::edges::{SourceFeature, SourceRole};
-use glassbox_experiment::outcome::Parser;
 use glassbox_experiment::plan::{ControlFeature, Plan, SelectedFeature, draw_controls, selected_features};
 use glassbox_experiment::prompts::Prompt;
 use glassbox_experiment::tables::{
@@ -23,6 +22,7 @@ use glassbox_experiment::tables::{
 use glassbox_experiment::trial_index::TrialIndex;
 use glassbox_experiment::verdict::verdicts;
 use glassbox_experiment::words::{ResponseWords, word_checks};
+use glassbox_outcome::Parser;
 use glassbox_stats::benjamini_hochberg;
 use glassbox_store::{Manifest, RunDirectory, ShardOrigin, ShardStore, Storage, UnitId, hash_bytes};
 use serde_json::json;
@@ -287,7 +287,7 @@ impl World<'_> {
         };
         let text = format!(" {opener} {reason}\n{decision}");
         let parser = &self.parser;
-        let outcome = parser.parse(&text);
+        let outcome = parser.parse(&text, Some(&row.family));
         TrialRow {
             run: "0123456789abcdef".into(),
             unit: row.unit,
@@ -302,7 +302,7 @@ impl World<'_> {
             text,
             token_ids: vec![1, 2, 3],
             stop_reason: "end_of_sequence".into(),
-            outcome: outcome.label,
+            outcome: outcome.label.to_owned(),
             amount: outcome.amount,
             parser: parser.id(),
             parser_hash: parser.hash().to_owned(),
