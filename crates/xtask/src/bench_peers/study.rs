@@ -313,9 +313,12 @@ mod tests {
         );
         let parser = scenario.compiled_parser().unwrap();
         let words = |count: usize| "w11 ".repeat(count);
-        assert_eq!(parser.parse(&words(19)).label, "unknown");
-        assert_eq!(parser.parse(&words(20)).label, "odd");
-        assert_eq!(parser.parse(&format!("{}w12 w13 ", words(19))).label, "even");
+        assert_eq!(parser.parse(&words(19), None).label, "unknown");
+        assert_eq!(parser.parse(&words(20), None).label, "odd");
+        assert_eq!(
+            parser.parse(&format!("{}w12 w13 ", words(19)), None).label,
+            "even"
+        );
     }
 
     #[test]
@@ -334,7 +337,7 @@ mod tests {
             ("w31927 w387 ", "odd"),
             ("w37 w31967", "unknown"),
         ] {
-            assert_eq!(parser.parse(text).label, expected, "{text}");
+            assert_eq!(parser.parse(text, None).label, expected, "{text}");
         }
     }
 }
