@@ -57,7 +57,7 @@ pub type RecordedFeature = (u32, u32);
 /// What one replay recorded about one feature. Features without an entry were never active.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct Recorded {
-    /// Mean activation over the generated tokens.
+    /// Mean activation over the generated tokens; where sources act at the end of the prompt alone, the activation there.
     pub mean: f64,
     /// Activation at the last prompt position.
     pub at_prompt_end: f64,

@@ -18,7 +18,7 @@ use crate::executor::run_units;
 use crate::plan::{Plan, SelectedFeature, draw_controls};
 use crate::prompts::{Prompt, PromptSets};
 use crate::recording::{Recording, ReplayRecord};
-use crate::scenario::Scenario;
+use crate::scenario::{InterventionPositions, Scenario};
 use crate::session::Session;
 use crate::sweep::{shard_origin, unit_ids, warn_of_disk};
 use crate::tables::{
@@ -221,12 +221,18 @@ impl Stage<'_> {
                 target.insert(pair_key(&row.family, &row.prompt_id, row.trial), BTreeMap::new());
             }
         }
+        // A source that acts at the end of the prompt alone is measured there, in the same pass.
+        let at_prompt_end = self.scenario.sweep.positions == InterventionPositions::LastOfPrompt;
         for unit in assemble(&[&store], &units)? {
             for row in unit? {
                 let key = pair_key(&row.family, &row.prompt_id, row.trial);
                 if let Some(target) = replays.of(&row.arm, row.source_layer, row.source_feature)? {
                     let recorded = Recorded {
-                        mean: f64::from(row.mean_activation),
+                        mean: f64::from(if at_prompt_end {
+                            row.activation_at_prompt_end
+                        } else {
+                            row.mean_activation
+                        }),
                         at_prompt_end: f64::from(row.activation_at_prompt_end),
                     };
                     target

@@ -357,9 +357,9 @@ table! {
         pub prompts: u32,
         /// Share of pairs in which the target was active under either arm.
         pub active_share: f64,
-        /// Mean activation per generated token under the first arm.
+        /// Mean activation per generated token under the first arm; with `positions = "last_of_prompt"` the one at the prompt's end.
         pub mean_1: f64,
-        /// Mean activation per generated token under the second arm.
+        /// The same under the second arm.
         pub mean_2: f64,
         /// Second minus first.
         pub effect: f64,

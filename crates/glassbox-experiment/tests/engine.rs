@@ -8,7 +8,7 @@ use glassbox_experiment::Scenario;
 use glassbox_experiment::plan::{Plan, SelectedFeature};
 use glassbox_experiment::prompts::PromptSets;
 use glassbox_experiment::recording::{Recording, WantedFeatures};
-use glassbox_experiment::scenario::{EngineSettings, StopWhenDecided};
+use glassbox_experiment::scenario::{EngineSettings, InterventionPositions, StopWhenDecided};
 use glassbox_experiment::session::Session;
 use glassbox_experiment::tables::{PlanRow, TrialRow};
 use glassbox_experiment::trial_batch::TrialContext;
@@ -92,6 +92,8 @@ fn every_switch_off_gives_the_same_trials() {
         scenario.sweep.temperature = temperature;
         scenario.sweep.stop_when_decided = stop;
         scenario.sweep.batch_rows = 24;
+        // Where interventions act the most.
+        scenario.sweep.positions = InterventionPositions::LastAndGenerated;
         scenario.sweep.engine = all;
         let expected = trials(&scenario, &session, 0, 1);
         assert!(expected.iter().all(|row| !row.recorded_means.is_empty()));

@@ -30,6 +30,8 @@ impl Bench {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/demo/scenario.toml");
         let mut scenario = Scenario::read(&path).unwrap();
         scenario.select.max_prompts = 12;
+        // At the prompt's end alone the last block's features could not reach the decision, which is read after a prefix.
+        scenario.sweep.positions = InterventionPositions::LastAndGenerated;
         Self {
             session: Session::load(&scenario).unwrap(),
             prompts: PromptSets::read(&scenario).unwrap(),
@@ -160,6 +162,21 @@ fn write_model_of_empty_blocks(from: &Path, to: &Path) {
     std::fs::write(to.join("model.safetensors"), bytes).unwrap();
 }
 
+/// The shipped dictionaries without the hash of the model that they belong to.
+fn copy_without_model(from: &Path, to: &Path) {
+    for layer in std::fs::read_dir(from).unwrap() {
+        let layer = layer.unwrap();
+        let copy = to.join(layer.file_name());
+        std::fs::create_dir_all(&copy).unwrap();
+        let weights = "dictionary.safetensors";
+        std::fs::copy(layer.path().join(weights), copy.join(weights)).unwrap();
+        let settings = std::fs::read(layer.path().join("dictionary.json")).unwrap();
+        let mut settings: serde_json::Value = serde_json::from_slice(&settings).unwrap();
+        settings["model"]["hash"] = serde_json::Value::Null;
+        std::fs::write(copy.join("dictionary.json"), settings.to_string()).unwrap();
+    }
+}
+
 #[test]
 fn where_nothing_nonlinear_follows_the_first_order_effect_is_the_exact_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -168,7 +185,10 @@ fn where_nothing_nonlinear_follows_the_first_order_effect_is_the_exact_one() {
         &bench.scenario.path(&bench.scenario.model),
         &folder.path().join("model"),
     );
+    let dictionaries = folder.path().join("dictionaries");
+    copy_without_model(&bench.scenario.path(&bench.scenario.dictionaries), &dictionaries);
     bench.scenario.model = folder.path().join("model").display().to_string();
+    bench.scenario.dictionaries = dictionaries.display().to_string();
     bench.session = Session::load(&bench.scenario).unwrap();
     let prompt = &bench.prompts.select[1];
     let layers = bench.session.layers();

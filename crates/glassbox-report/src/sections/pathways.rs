@@ -218,7 +218,7 @@ fn edge_table(pathways: &PathwayData) -> Result<Markup, ReportError> {
         texts("target", ""),
         numbers(
             "mean A",
-            "mean activation of the target per generated token, source at value A",
+            "mean activation of the target per generated token (at the prompt’s end where sources act there alone), source at value A",
         ),
         numbers("mean B", "the same, source at value B"),
         numbers("effect", "B minus A, in the target dictionary’s units"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use askama::Template;
+use glassbox_experiment::scenario::{InterventionKind, InterventionPositions};
 
 use crate::ReportError;
 use crate::data::{ExamplePair, ExampleResponse, Names, PromptText, ReportData};
@@ -164,17 +165,20 @@ fn facts(data: &ReportData) -> Vec<(&'static str, String)> {
                 scenario.sweep.max_new_tokens, scenario.seed
             ),
         ));
-        facts.push((
-            "Intervention",
-            match scenario.sweep.intervention {
-                glassbox_experiment::scenario::InterventionKind::Delta => {
-                    "delta: the feature is set, the dictionary’s reconstruction error stays".to_owned()
-                }
-                glassbox_experiment::scenario::InterventionKind::Reconstruction => {
-                    "reconstruction: the residual is replaced by the dictionary’s reconstruction".to_owned()
-                }
-            },
-        ));
+        let kind = match scenario.sweep.intervention {
+            InterventionKind::Delta => {
+                "delta: the feature is set, the dictionary’s reconstruction error stays"
+            }
+            InterventionKind::Reconstruction => {
+                "reconstruction: the residual is replaced by the dictionary’s reconstruction"
+            }
+        };
+        let places = match scenario.sweep.positions {
+            InterventionPositions::LastOfPrompt => "at the prompt’s last token",
+            InterventionPositions::LastAndGenerated => "at the prompt’s last token and every generated one",
+            InterventionPositions::All => "at every token",
+        };
+        facts.push(("Intervention", format!("{kind}; {places}")));
     }
     facts
 }
