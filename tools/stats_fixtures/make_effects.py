@@ -166,6 +166,27 @@ def slopes():
     return cases
 
 
+def stratified_means():
+    """Weighted mean differences with Satterthwaite's degrees of freedom; one stratum is SciPy's Welch test."""
+    cases = []
+    for sizes in [[(2, 2)], [(5, 9)], [(30, 12), (3, 40)], [(8, 8), (2, 2), (20, 5)]]:
+        groups = [(rounded(RNG.normal(20 * i, 1 + i, n1)), rounded(RNG.normal(20 * i + 1, 3, n2))) for i, (n1, n2) in enumerate(sizes)]
+        weights = np.array([n1 * n2 / (n1 + n2) for n1, n2 in sizes])
+        weights /= weights.sum()
+        difference = sum(w * (np.mean(a) - np.mean(b)) for w, (a, b) in zip(weights, groups))
+        parts = [(w * w * np.var(g, ddof=1) / len(g), len(g) - 1) for w, pair in zip(weights, groups) for g in pair]
+        variance = sum(v for v, _ in parts)
+        df = variance**2 / sum(v * v / k for v, k in parts)
+        t = difference / math.sqrt(variance)
+        half = stats.t.isf(0.025, df) * math.sqrt(variance)
+        p = 2 * stats.t.sf(abs(t), df)
+        if len(groups) == 1:
+            welch = stats.ttest_ind(*groups[0], equal_var=False)
+            assert math.isclose(welch.statistic, t) and math.isclose(welch.pvalue, p) and math.isclose(welch.df, df)
+        cases.append({"groups": groups, "figures": [float(v) for v in (difference, math.sqrt(variance), t, df, p, difference - half, difference + half)]})
+    return cases
+
+
 def many_effects():
     cases = []
     for n, tau in [(2, 0), (3, 1), (10, 0), (30, 0.5), (225, 0), (225, 2)]:
@@ -339,7 +360,7 @@ def power():
 def main():
     reference = {
         "versions": {"numpy": np.__version__, "scipy": scipy.__version__, "statsmodels": statsmodels.__version__, "mpmath": mpmath.__version__},
-        "trends": trends(), "exact_trends": exact_trends(), "slopes": slopes(), "many_effects": many_effects(), "strata": strata(),
+        "trends": trends(), "exact_trends": exact_trends(), "slopes": slopes(), "stratified_means": stratified_means(), "many_effects": many_effects(), "strata": strata(),
         "proportions": proportions(), "words": words(), "power": power(),
     }
     text = json.dumps(reference, allow_nan=False, separators=(",", ":"), default=float)

@@ -13,13 +13,13 @@
 //! | means of two groups, of pairs | [`welch_t_test`], [`paired_t_test`], [`cohens_d`], [`paired_effect_size`], [`sign_flip_test`] |
 //! | proportions of two groups | [`fisher_exact`], [`chi_square_test`], [`risk_difference`], [`odds_ratio`], [`conditional_odds_ratio`] |
 //! | proportions of pairs | [`mcnemar_test`], [`paired_risk_difference`] |
-//! | the same within prompts | [`cochran_mantel_haenszel`], [`exact_stratified_test`], [`stratified_risk_difference`], [`equal_odds_test`], [`cluster_bootstrap_interval`] |
+//! | the same within prompts | [`cochran_mantel_haenszel`], [`exact_stratified_test`], [`stratified_risk_difference`], [`stratified_mean_difference`], [`equal_odds_test`], [`cluster_bootstrap_interval`] |
 //! | trends over doses | [`trend_test`], [`exact_trend_test`], [`slope_test`], [`spearman`] |
 //! | do many effects differ by more than chance? | [`heterogeneity`], [`spread_of_z`] |
 //! | words per response | [`log_odds_ratio`], [`dirichlet_log_odds_ratio`] |
 //! | many tests | [`benjamini_hochberg`] and its relatives |
 //! | place among controls | [`percentile_in`], [`upper_tail_p`] |
-//! | what the data could have seen | [`detectable_risk_difference`], [`detectable_paired_risk_difference`], [`two_proportion_power`], [`fisher_power`] |
+//! | what the data could have seen | [`detectable_risk_difference`], [`detectable_paired_risk_difference`], [`detectable_slope`], [`two_proportion_power`], [`fisher_power`] |
 
 mod bootstrap;
 mod chi_square;
@@ -75,7 +75,7 @@ pub use odds_ratio::{HaldaneAnscombe, OddsRatio, conditional_odds_ratio, odds_ra
 pub use permutation::{MAX_EXACT_PATTERNS, PermutationMethod, SignFlipTest, label_flips, sign_flip_test};
 pub use power::{
     DetectableDifference, MAX_FISHER_POWER_TABLES, PowerTarget, detectable_paired_risk_difference,
-    detectable_risk_difference, fisher_power, two_proportion_power,
+    detectable_risk_difference, detectable_slope, fisher_power, two_proportion_power,
 };
 pub use proportion::{
     RiskDifference, covering_proportion_interval, paired_risk_difference, risk_difference, wilson_interval,
@@ -85,6 +85,9 @@ pub use rank::{SpearmanCorrelation, mid_ranks, percentile_in, quantile, spearman
 pub use slope::{SlopeErrors, SlopeTest, slope_test};
 pub use stratified::{CochranMantelHaenszel, cochran_mantel_haenszel};
 pub use stratified_difference::{StratifiedDifference, covering_risk_difference, stratified_risk_difference};
-pub use t_test::{MeanDifference, TStatistic, one_sample_t_test, paired_t_test, welch_t, welch_t_test};
+pub use t_test::{
+    MeanDifference, TStatistic, one_sample_t_test, paired_t_test, stratified_mean_difference, welch_t,
+    welch_t_test,
+};
 pub use table::{PairedTable, Proportion, TwoByTwo};
 pub use trend::{DoseGroup, TrendTest, TrendVariance, trend_test};

@@ -234,6 +234,39 @@ pub fn detectable_paired_risk_difference(
     Ok(find_root(excess, 0.0, discordant).ok_or(Undefined::NotDetectable))
 }
 
+/// Smallest slope of a proportion over doses that [`crate::trend_test`] detects: (z_{α/2} + z_β)·√(p(1 − p)/Σ n(x − x̄)²), by
+/// the normal approximation with the null variance on both sides. `squares` is Σ n(x − x̄)² over all doses of all strata.
+///
+/// The inner error is [`Undefined::NotDetectable`] without any spread of doses or for a rate of 0 or 1.
+///
+/// # Errors
+/// [`StatsError::InvalidParameter`] unless 0 ≤ rate ≤ 1 and squares is finite and not negative.
+pub fn detectable_slope(
+    squares: f64,
+    rate: f64,
+    target: PowerTarget,
+) -> Result<Result<f64, Undefined>, StatsError> {
+    if !(0.0..=1.0).contains(&rate) {
+        return Err(StatsError::InvalidParameter {
+            name: "rate",
+            value: rate,
+            expected: "a proportion from 0 to 1",
+        });
+    }
+    if !(squares >= 0.0 && squares.is_finite()) {
+        return Err(StatsError::InvalidParameter {
+            name: "squares",
+            value: squares,
+            expected: "a finite number, not negative",
+        });
+    }
+    if squares == 0.0 || rate == 0.0 || rate == 1.0 {
+        return Ok(Err(Undefined::NotDetectable));
+    }
+    let reach = target.critical() + normal::upper_quantile(1.0 - target.power);
+    Ok(Ok(reach * (rate * (1.0 - rate) / squares).sqrt()))
+}
+
 fn require_trials(count: u64, name: &'static str) -> Result<(), StatsError> {
     if count == 0 {
         return Err(StatsError::InvalidParameter {

@@ -13,6 +13,9 @@ pub struct CochranMantelHaenszel {
     ///
     /// [`Undefined::NoInformation`] if no stratum has both rows and both columns occupied.
     pub test: Result<ChiSquareTest, Undefined>,
+    /// The signed square root of the statistic without continuity correction, positive if the first group has more
+    /// successes: mean 0 and variance 1 over all tables with these margins.
+    pub z: Result<f64, Undefined>,
     /// Mantel–Haenszel common odds ratio Σ(ad/n)/Σ(bc/n) with the Robins–Breslow–Greenland interval (1986).
     ///
     /// [`Undefined::EmptyMargin`] if either sum is zero, so that the ratio is 0, infinite or 0/0.
@@ -56,6 +59,11 @@ pub fn cochran_mantel_haenszel(
     };
     Ok(CochranMantelHaenszel {
         test,
+        z: if sums.variance > 0.0 {
+            Ok(sums.deviation / sums.variance.sqrt())
+        } else {
+            Err(Undefined::NoInformation)
+        },
         common_odds_ratio: sums.common_odds_ratio(confidence),
         informative_strata: sums.informative,
         mantel_fleiss: sums.room_below.min(sums.room_above),

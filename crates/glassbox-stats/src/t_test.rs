@@ -99,6 +99,49 @@ impl MeanDifference {
     }
 }
 
+/// Difference of two means within strata, first minus second: Σ w(x̄₁ − x̄₂)/Σ w with w = n₁n₂/(n₁ + n₂), each group with its own
+/// variance in each stratum, and Satterthwaite's degrees of freedom (F. E. Satterthwaite, 1946). With one stratum this is
+/// Welch's test. Strata without a value in both groups are left out.
+///
+/// # Errors
+/// [`Undefined::NoInformation`] without a stratum that has both groups, [`Undefined::TooFewObservations`] if a group of a
+/// stratum has a single value, [`Undefined::ZeroVariance`] if all groups are constant.
+pub fn stratified_mean_difference(
+    strata: &[(Moments, Moments)],
+    confidence: Confidence,
+) -> Result<MeanDifference, Undefined> {
+    let used = || strata.iter().filter(|(a, b)| a.count() > 0 && b.count() > 0);
+    let weight = |a: &Moments, b: &Moments| {
+        let (n1, n2) = (a.count() as f64, b.count() as f64);
+        n1 * (n2 / (n1 + n2))
+    };
+    let total: f64 = used().map(|(a, b)| weight(a, b)).sum();
+    if total == 0.0 {
+        return Err(Undefined::NoInformation);
+    }
+    let (mut difference, mut variance) = (0.0, 0.0);
+    let mut parts = Vec::new();
+    for (a, b) in used() {
+        let share = weight(a, b) / total;
+        difference += share * (a.mean()? - b.mean()?);
+        for group in [a, b] {
+            let part = share * share * (group.variance()? / group.count() as f64);
+            variance += part;
+            parts.push((part, group.count() as f64 - 1.0));
+        }
+    }
+    let standard_error = variance.sqrt();
+    if standard_error == 0.0 || !(difference / standard_error).is_finite() {
+        return Err(Undefined::ZeroVariance);
+    }
+    let df = parts
+        .iter()
+        .map(|(part, df)| (part / variance).powi(2) / df)
+        .sum::<f64>()
+        .recip();
+    Ok(MeanDifference::new(difference, standard_error, df, confidence))
+}
+
 /// Moments of the differences first − second, with a constant difference recognised despite rounding.
 ///
 /// # Errors
@@ -205,6 +248,32 @@ mod tests {
         assert_eq!(
             paired_t_test(&[], &[], Confidence::P95).unwrap(),
             Err(Undefined::TooFewObservations)
+        );
+    }
+
+    #[test]
+    fn one_stratum_is_welchs_test_and_levels_of_strata_do_not_matter() {
+        let (a, b) = (moments(&[1.0, 2.0, 4.0]), moments(&[0.5, 3.0, 3.5, 9.0]));
+        let welch = welch_t_test(&a, &b, Confidence::P95).unwrap();
+        let one = stratified_mean_difference(&[(a, b)], Confidence::P95).unwrap();
+        assert!((one.test.t / welch.test.t - 1.0).abs() < 1e-14);
+        assert!((one.test.df / welch.test.df - 1.0).abs() < 1e-14);
+        let high = (
+            moments(&[101.0, 102.0, 104.0]),
+            moments(&[100.5, 103.0, 103.5, 109.0]),
+        );
+        let two = stratified_mean_difference(&[(a, b), high, (a, moments(&[]))], Confidence::P95).unwrap();
+        assert!((two.difference / one.difference - 1.0).abs() < 1e-12);
+        assert!((two.standard_error * 2.0_f64.sqrt() / one.standard_error - 1.0).abs() < 1e-12);
+        assert!((two.test.df / (2.0 * one.test.df) - 1.0).abs() < 1e-10);
+        let single = (a, moments(&[1.0]));
+        assert_eq!(
+            stratified_mean_difference(&[single], Confidence::P95),
+            Err(Undefined::TooFewObservations)
+        );
+        assert_eq!(
+            stratified_mean_difference(&[(a, moments(&[]))], Confidence::P95),
+            Err(Undefined::NoInformation)
         );
     }
 

@@ -43,6 +43,10 @@ pub struct TrendTest {
     /// Wald interval of the slope. Its variance is Σ nᵢ(xᵢ − x̄)² p̃ᵢ(1 − p̃ᵢ) / (Σ nᵢ(xᵢ − x̄)²)², where each dose
     /// keeps its own proportion p̃ᵢ = (successes + ½)/(trials + 1), so that it presumes no line and no chance.
     pub slope_interval: Interval,
+    /// Standard error of the slope, as in its interval.
+    pub slope_error: f64,
+    /// Σ nᵢ(xᵢ − x̄)² over all strata with at least two doses: what [`crate::detectable_slope`] asks for.
+    pub squares: f64,
     /// Strata with at least two doses and both outcomes.
     pub informative_strata: usize,
     /// The smaller of all successes and all failures of the informative strata. Where it is small, use
@@ -73,7 +77,8 @@ pub fn trend_test(
     }
     let z = sums.statistic / sums.variance.sqrt();
     let slope = sums.slope_numerator / sums.squares;
-    let half_width = confidence.normal_critical() * sums.slope_variance.sqrt() / sums.squares;
+    let slope_error = sums.slope_variance.sqrt() / sums.squares;
+    let half_width = confidence.normal_critical() * slope_error;
     Ok(Ok(TrendTest {
         statistic: sums.statistic,
         variance: sums.variance,
@@ -86,6 +91,8 @@ pub fn trend_test(
             upper: slope + half_width,
             confidence,
         },
+        slope_error,
+        squares: sums.squares,
         informative_strata: sums.informative,
         rarer_outcomes: sums.successes.min(sums.failures),
     }))

@@ -329,8 +329,34 @@ fn power_is_as_computed() {
             "{n:?} {p:?}: {found}, computed {expected}"
         );
     }
-    // Smallest detectable difference: simulated power at it is the power asked for.
+    let groups = |d: &mut Draws, slope: f64| {
+        [0.35, 0.5].map(|base| d.doses(&SCALES, 30, |x| base + slope * (x - 1.0)))
+    };
+    let flat = groups(&mut d, 0.0);
+    let flat: Vec<&[DoseGroup]> = flat.iter().map(Vec::as_slice).collect();
+    let squares = trend_test(&flat, TrendVariance::Hypergeometric, Confidence::P95)
+        .unwrap()
+        .unwrap()
+        .squares;
     let target = PowerTarget::new(0.05, 0.8).unwrap();
+    // Half of the trials at each base rate.
+    let variance = f64::midpoint(0.35 * 0.65, 0.5 * 0.5);
+    let rate = 0.5 - (0.25 - variance).sqrt();
+    let slope = detectable_slope(squares, rate, target).unwrap().unwrap();
+    let mut share = |draw: &mut dyn FnMut(&mut Draws) -> bool| {
+        (0..2 * RUNS).filter(|_| draw(&mut d)).count() as f64 / (2 * RUNS) as f64
+    };
+    let found = share(&mut |d| {
+        let strata = groups(d, slope);
+        let strata: Vec<&[DoseGroup]> = strata.iter().map(Vec::as_slice).collect();
+        trend_test(&strata, TrendVariance::Hypergeometric, Confidence::P95)
+            .unwrap()
+            .unwrap()
+            .p
+            < 0.05
+    });
+    assert!((found - 0.8).abs() < 0.02, "{found}");
+    // Smallest detectable difference: simulated power at it is the power asked for.
     let rise = detectable_risk_difference(108, 108, 0.4, target)
         .unwrap()
         .rise

@@ -132,6 +132,34 @@ fn slopes() {
 }
 
 #[derive(Deserialize)]
+struct StratifiedMeansCase {
+    groups: Vec<(Vec<f64>, Vec<f64>)>,
+    figures: [f64; 7],
+}
+
+#[test]
+fn stratified_means() {
+    for case in cases::<Vec<StratifiedMeansCase>>("stratified_means") {
+        let moments = |values: &Vec<f64>| Moments::from_slice(values).unwrap();
+        let strata: Vec<(Moments, Moments)> = case
+            .groups
+            .iter()
+            .map(|(a, b)| (moments(a), moments(b)))
+            .collect();
+        let found = stratified_mean_difference(&strata, Confidence::P95).unwrap();
+        let [difference, error, t, df, p, lower, upper] = case.figures;
+        let what = &format!("{} strata", strata.len());
+        close(found.difference, difference, 1e-13, what);
+        close(found.standard_error, error, 0.0, what);
+        close(found.test.t, t, 1e-13, what);
+        close(found.test.df, df, 0.0, what);
+        close(found.test.p, p, 0.0, what);
+        close(found.interval.lower, lower, 1e-12, what);
+        close(found.interval.upper, upper, 1e-12, what);
+    }
+}
+
+#[derive(Deserialize)]
 struct ManyCase {
     effects: Vec<f64>,
     errors: Vec<f64>,
