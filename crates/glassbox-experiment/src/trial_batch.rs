@@ -18,7 +18,7 @@ use crate::recording::{Progress, Recorder, Recording, ReplayRecord};
 use crate::scenario::{InterventionKind, InterventionPositions, Scenario, StopWhenDecided};
 use crate::session::Session;
 use crate::tables::{PlanRow, TrialRow};
-use glassbox_outcome::Parser;
+use glassbox_outcome::{Outcome, Parser, UNKNOWN};
 
 /// The trials of one unit, in the order of the plan, and their records (empty without recording).
 #[derive(Clone, Debug, Default)]
@@ -247,7 +247,8 @@ struct OutcomeRead<'a> {
 impl StopRule for OutcomeRead<'_> {
     fn stops(&mut self, _row: usize, _tokens: &[u32], text: Option<&str>) -> bool {
         text.is_some_and(|text| {
-            (self.anywhere || text.ends_with('\n')) && self.parser.parse(text, self.family).rule.is_some()
+            let is_read = |outcome: Outcome<'_>| outcome.rule.is_some() && outcome.label != UNKNOWN;
+            (self.anywhere || text.ends_with('\n')) && is_read(self.parser.parse(text, self.family))
         })
     }
 }

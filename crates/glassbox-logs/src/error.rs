@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use glassbox_outcome::ParserFileError;
 use glassbox_store::StoreError;
 use thiserror::Error;
 
@@ -25,6 +26,17 @@ pub enum LogsError {
         /// What is wrong with it.
         what: String,
     },
+    /// A parser that is neither shipped nor a file.
+    #[error("there is no parser '{name}'; give the path of a parser file or one of those that are shipped: {}", shipped.join(", "))]
+    UnknownParser {
+        /// The name.
+        name: String,
+        /// The shipped parsers.
+        shipped: Vec<&'static str>,
+    },
+    /// A parser file cannot be used.
+    #[error(transparent)]
+    Parser(#[from] ParserFileError),
     /// A watcher asked to stop.
     #[error("reading was stopped after {read} of {total} bytes; run the command again")]
     Stopped {

@@ -40,7 +40,7 @@ impl Parser {
             ));
         }
         let known = |outcome: &String| {
-            if choices.contains(outcome) {
+            if outcome == UNKNOWN || choices.contains(outcome) {
                 return Ok(());
             }
             let choices = choices.join(", ");
@@ -53,9 +53,7 @@ impl Parser {
             let compiled = known(&rule.outcome).and_then(|()| Rule::new(rule));
             rules.push(compiled.map_err(|what| wrong(Some(index), what))?);
         }
-        if let Some(default) = &spec.default
-            && default.outcome != UNKNOWN
-        {
+        if let Some(default) = &spec.default {
             known(&default.outcome).map_err(|what| wrong(None, format!("its default: {what}")))?;
         }
         let canonical = serde_json::to_string(&spec).map_err(|error| wrong(None, error.to_string()))?;
@@ -78,7 +76,7 @@ impl Parser {
                 return Outcome {
                     label: &spec.outcome,
                     amount,
-                    valid: spec.valid.unwrap_or(true),
+                    valid: spec.valid.unwrap_or(spec.outcome != UNKNOWN),
                     rule: Some(index),
                 };
             }

@@ -25,7 +25,7 @@ pub struct ParserSpec {
 pub struct RuleSpec {
     /// Regular expression; a group named `amount` captures the amount.
     pub pattern: String,
-    /// The outcome when the pattern matches.
+    /// The outcome when the pattern matches; `unknown` keeps later rules from reading one.
     pub outcome: String,
     /// Where to look.
     #[serde(default)]
