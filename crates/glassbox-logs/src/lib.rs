@@ -11,12 +11,14 @@
 //! | [`ReportedNumber`] | an effect or p value that a file states |
 //! | [`RowProblem`] | a row or file that cannot be used, with its place |
 //!
-//! [`Logs::find`] and [`Logs::read`] are the way in: constant memory, all threads, one order.
+//! [`Logs::find`] and [`Logs::read`] are the way in: constant memory, all threads, one order. [`TrialIndex`] keeps all trials
+//! without their text: cells, outcomes (recorded, or read by a parser: [`parser_named`]), repeats.
 //!
 //! **What must not live here:** formulas of tests (glassbox-stats), file mechanics (glassbox-store), models and dictionaries.
 
 mod aggregate;
 mod batch;
+mod cell;
 mod condition;
 mod error;
 mod feature_id;
@@ -38,10 +40,12 @@ mod summary_row;
 mod table_rows;
 mod tables;
 mod text_buffer;
+mod trial_index;
 mod trial_row;
 
 pub use aggregate::{AggregateRecord, ReportedNumber, Share};
 pub use batch::Batch;
+pub use cell::{Cell, Dose, Treatment};
 pub use condition::{Arm, Condition};
 pub use error::LogsError;
 pub use feature_id::{FeatureId, NotAFeature};
@@ -57,3 +61,7 @@ pub use reading::{Collected, Logs, ReadWatch, Unwatched};
 pub use record::TrialRecord;
 pub use row_splitter::{ReadLimits, TextForm};
 pub use tables::LogTrialRow;
+pub use trial_index::{
+    BET_LABEL, IndexBuilder, IndexPart, IndexedOutcome, IndexedTrial, OutcomeSource, Repeats, STOP_LABEL,
+    TrialIndex, UNKNOWN_LABEL,
+};
