@@ -17,6 +17,7 @@
 //! **What must not live here:** formulas of tests (glassbox-stats), file mechanics (glassbox-store), models and dictionaries.
 
 mod aggregate;
+pub mod audit;
 mod batch;
 mod cell;
 mod condition;

@@ -1,0 +1,184 @@
+//! How two parsers agree on the same responses.
+
+use std::collections::BTreeMap;
+
+use glassbox_outcome::Parser;
+use serde::Serialize;
+
+use super::Criterion;
+use crate::{Repeats, TrialIndex};
+
+/// Which parser read something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ParserIdentity {
+    /// Name and version.
+    pub id: String,
+    /// First 16 digits of the hash of its rules.
+    pub hash: String,
+}
+
+impl ParserIdentity {
+    /// That of a parser.
+    pub fn of(parser: &Parser) -> Self {
+        Self {
+            id: parser.id(),
+            hash: parser.hash().to_owned(),
+        }
+    }
+}
+
+/// How two parsers agree.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ParserComparison {
+    /// The two parsers.
+    pub parsers: [ParserIdentity; 2],
+    /// Which row of a repeated trial counts where repeats are left out.
+    pub kept: &'static str,
+    /// With every row, and with repeats left out.
+    pub sets: Vec<ComparedSet>,
+    /// How many findings depend on the parser, repeats left out.
+    pub flips: Vec<Flips>,
+}
+
+/// The agreement on one set of responses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ComparedSet {
+    /// Which rows: `all rows` or `first of each trial`.
+    pub rows: &'static str,
+    /// Responses.
+    pub responses: u64,
+    /// Responses with two different outcomes; unknown differs from every other outcome.
+    pub disagree: u64,
+    /// The share of these.
+    pub disagree_share: f64,
+    /// Labels of the rows and columns of `confusion`.
+    pub labels: Vec<String>,
+    /// Responses by the outcome of the first parser (row) and of the second (column).
+    pub confusion: Vec<Vec<u64>>,
+    /// Responses that both read as a bet.
+    pub both_bet: u64,
+    /// Of these, with the same amount, or with an unknown amount for both.
+    pub same_amount: u64,
+}
+
+/// How many findings depend on the parser.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Flips {
+    /// The criterion.
+    pub criterion: String,
+    /// What was tested with both.
+    pub tested: u64,
+    /// Findings with the first parser.
+    pub first: u64,
+    /// Findings with the second.
+    pub second: u64,
+    /// Findings with both.
+    pub both: u64,
+    /// Findings with one alone, by name: the first ones.
+    pub only_first: Vec<String>,
+    /// Findings with the second alone.
+    pub only_second: Vec<String>,
+    /// Findings with one alone.
+    pub flipped: u64,
+}
+
+/// Names kept of flipped findings.
+const KEPT_NAMES: usize = 100;
+
+impl ParserComparison {
+    /// Compares what two sources of an index read.
+    pub fn new(
+        index: &TrialIndex,
+        parsers: [&Parser; 2],
+        sources: [usize; 2],
+        criteria: &[&dyn Criterion],
+    ) -> Self {
+        let sets = [
+            ("all rows", Repeats::All),
+            ("first of each trial", Repeats::First),
+        ]
+        .map(|(rows, repeats)| ComparedSet::new(index, sources, rows, repeats));
+        let flips = criteria
+            .iter()
+            .map(|criterion| {
+                let [first, second] = sources.map(|source| criterion.findings(index, source, Repeats::First));
+                Flips::new(criterion.name(), &first, &second)
+            })
+            .collect();
+        Self {
+            parsers: parsers.map(ParserIdentity::of),
+            kept: "the first in the order of files and rows",
+            sets: sets.to_vec(),
+            flips,
+        }
+    }
+}
+
+impl ComparedSet {
+    fn new(index: &TrialIndex, sources: [usize; 2], rows: &'static str, repeats: Repeats) -> Self {
+        let all = index.labels().len();
+        let mut counts = vec![vec![0_u64; all]; all];
+        let (mut both_bet, mut same_amount) = (0, 0);
+        for (row, trial) in index.trials().iter().enumerate() {
+            // Every attempt has a response of its own, so retries count here.
+            let counts_here = repeats == Repeats::All || !trial.is_repeat();
+            if !counts_here {
+                continue;
+            }
+            let [first, second] = sources.map(|source| index.outcome(row, source));
+            counts[usize::from(first.label())][usize::from(second.label())] += 1;
+            if first.label() == crate::BET_LABEL && second.label() == crate::BET_LABEL {
+                both_bet += 1;
+                same_amount += u64::from(first.amount() == second.amount());
+            }
+        }
+        let used: Vec<usize> = (0..all)
+            .filter(|label| (0..all).any(|other| counts[*label][other] + counts[other][*label] > 0))
+            .collect();
+        let responses: u64 = counts.iter().flatten().sum();
+        let agree: u64 = (0..all).map(|label| counts[label][label]).sum();
+        let disagree = responses - agree;
+        Self {
+            rows,
+            responses,
+            disagree,
+            disagree_share: if responses == 0 {
+                0.0
+            } else {
+                disagree as f64 / responses as f64
+            },
+            labels: used.iter().map(|label| index.labels()[*label].clone()).collect(),
+            confusion: used
+                .iter()
+                .map(|row| used.iter().map(|column| counts[*row][*column]).collect())
+                .collect(),
+            both_bet,
+            same_amount,
+        }
+    }
+}
+
+impl Flips {
+    fn new(criterion: String, first: &BTreeMap<String, bool>, second: &BTreeMap<String, bool>) -> Self {
+        let found =
+            |findings: &BTreeMap<String, bool>| findings.values().filter(|found| **found).count() as u64;
+        let only = |one: &BTreeMap<String, bool>, other: &BTreeMap<String, bool>| -> Vec<String> {
+            one.iter()
+                .filter(|(name, found)| **found && !other.get(*name).is_some_and(|found| *found))
+                .map(|(name, _)| name.clone())
+                .collect()
+        };
+        let (only_first, only_second) = (only(first, second), only(second, first));
+        let kept = |names: &[String]| names.iter().take(KEPT_NAMES).cloned().collect();
+        Self {
+            criterion,
+            tested: first.keys().filter(|name| second.contains_key(*name)).count() as u64,
+            first: found(first),
+            second: found(second),
+            both: found(first) - only_first.len() as u64,
+            flipped: (only_first.len() + only_second.len()) as u64,
+            only_first: kept(&only_first),
+            only_second: kept(&only_second),
+        }
+    }
+}
