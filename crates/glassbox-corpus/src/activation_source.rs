@@ -57,7 +57,7 @@ pub enum SourceState {
     },
     /// Of a [`crate::LegacyStates`].
     LegacyStates {
-        /// Tokens of this pass that were given.
+        /// The state that comes next.
         given: u64,
     },
     /// Of a [`crate::ModelActivations`].

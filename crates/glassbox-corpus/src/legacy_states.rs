@@ -4,6 +4,7 @@
 //! `layer_idx`. Which texts the tokens come from is not in it, so there are no token ids and no documents: every state
 //! counts as a document of its own. The project held out the last 5 % of the states, and so does this.
 
+use std::ops::Range;
 use std::path::Path;
 
 use glassbox_model::site::Site;
@@ -26,6 +27,9 @@ pub struct LegacyStates {
     element_type: ElementType,
     /// The first token that is held out.
     held_out_from: usize,
+    /// Tokens that a pass gives.
+    range: Range<usize>,
+    /// The next of them.
     given: usize,
 }
 
@@ -94,8 +98,21 @@ impl LegacyStates {
             tokens,
             element_type,
             held_out_from: tokens - held_out,
+            range: 0..tokens,
             given: 0,
         })
+    }
+
+    /// Gives one split's states only.
+    #[must_use]
+    pub fn only(mut self, split: Option<Split>) -> Self {
+        self.range = match split {
+            None => 0..self.tokens,
+            Some(Split::Train) => 0..self.held_out_from,
+            Some(Split::HeldOut) => self.held_out_from..self.tokens,
+        };
+        self.given = self.range.start;
+        self
     }
 
     /// The file.
@@ -152,16 +169,19 @@ impl ActivationSource for LegacyStates {
     }
 
     fn origin(&self) -> ActivationOrigin {
-        ActivationOrigin::default()
+        ActivationOrigin {
+            corpus: vec![self.path().display().to_string()],
+            ..ActivationOrigin::default()
+        }
     }
 
     fn tokens_per_pass(&self) -> Option<u64> {
-        Some(self.tokens as u64)
+        Some(self.range.len() as u64)
     }
 
     fn next(&mut self, batch: &mut ActivationBatch) -> Result<bool, CorpusError> {
         batch.reset(&self.site);
-        let taken = self.given..self.tokens.min(self.given + BATCH);
+        let taken = self.given..self.range.end.min(self.given + BATCH);
         if taken.is_empty() {
             return Ok(false);
         }
@@ -189,19 +209,21 @@ impl ActivationSource for LegacyStates {
 
     fn restore(&mut self, state: &SourceState) -> Result<(), CorpusError> {
         match *state {
-            SourceState::LegacyStates { given } if given <= self.tokens as u64 => {
+            SourceState::LegacyStates { given }
+                if (self.range.start as u64..=self.range.end as u64).contains(&given) =>
+            {
                 self.given = given as usize;
                 Ok(())
             }
             _ => Err(CorpusError::StateMismatch {
                 found: state.kind().to_owned(),
-                expected: format!("{} states of {}", self.tokens, self.path().display()),
+                expected: format!("{} states of {}", self.range.len(), self.path().display()),
             }),
         }
     }
 
     fn rewind(&mut self) -> Result<(), CorpusError> {
-        self.given = 0;
+        self.given = self.range.start;
         Ok(())
     }
 }

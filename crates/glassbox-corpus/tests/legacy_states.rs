@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use glassbox_corpus::{ActivationBatch, ActivationSource, CorpusError, LegacyStates, Split};
+use glassbox_corpus::{ActivationBatch, ActivationSource, CorpusError, LegacyStates, SourceState, Split};
 use glassbox_tensors::ElementType;
 
 fn fixture(name: &str) -> PathBuf {
@@ -80,4 +80,23 @@ fn other_files_are_refused() {
         error.contains("state 2") && error.contains("column 5") && error.contains("NaN"),
         "{error}"
     );
+}
+
+#[test]
+fn a_split_is_given_alone() {
+    let open = || LegacyStates::open(&fixture("layer_3_states.pt")).unwrap();
+    let mut batch = ActivationBatch::new();
+    for (split, first, count) in [(Split::Train, 0, 29), (Split::HeldOut, 29, 1)] {
+        let mut states = open().only(Some(split));
+        assert_eq!(states.tokens_per_pass(), Some(count as u64));
+        for _ in 0..2 {
+            assert!(states.next(&mut batch).unwrap());
+            assert_eq!(batch.sites[0], open().rows(first, count).unwrap());
+            assert!(batch.splits.iter().all(|found| *found == split));
+            assert!(!states.next(&mut batch).unwrap());
+            states.rewind().unwrap();
+        }
+    }
+    let end = SourceState::LegacyStates { given: 30 };
+    assert!(open().only(Some(Split::Train)).restore(&end).is_err());
 }

@@ -184,10 +184,17 @@ impl Job {
         }
     }
 
-    /// All sites that the living dictionaries need, in the order of the model.
+    /// All sites that can be stored and that a dictionary needs, in the order of the model. What was given up later stays in
+    /// the activations.
     pub fn sites(&self) -> Vec<Site> {
+        let stored = |dictionary: &&JobDictionary| {
+            let failure = self.folder.failure(&dictionary.name());
+            failure.is_none_or(|failure| failure.stage != Stage::Extract)
+        };
         let sites: BTreeSet<Site> = self
-            .alive()
+            .dictionaries
+            .iter()
+            .filter(stored)
             .flat_map(|dictionary| [dictionary.site, dictionary.output_site])
             .collect();
         sites.into_iter().collect()

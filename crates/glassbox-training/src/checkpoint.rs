@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use glassbox_corpus::{ActivationSource, ShuffleBuffer};
+use glassbox_corpus::{ActivationOrigin, ActivationSource, CorpusError, ShuffleBuffer};
 use glassbox_kernels::TrainingBackend;
 use glassbox_store::{Storage, StoreError, hash_file, write_json};
 use safetensors::tensor::{Dtype, TensorView};
@@ -19,9 +19,10 @@ use serde::{Deserialize, Serialize};
 use crate::counters::Counters;
 use crate::error::{Result, TrainingError};
 use crate::preparation::Preparation;
+use crate::trained_dictionary::WrittenFormat;
 use crate::training_step::TrainingStep;
 
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 const STATE: &str = "state.json";
 const SHUFFLE: &str = "shuffle.bin";
 const KEPT: usize = 2;
@@ -46,6 +47,10 @@ pub(crate) struct MemberState {
 pub(crate) struct RunState {
     pub format: u32,
     pub step: u64,
+    /// What made the activations: a run goes on with the same.
+    pub origin: ActivationOrigin,
+    /// The format of the dictionaries.
+    pub written: WrittenFormat,
     pub members: Vec<MemberState>,
     /// BLAKE3 of the other files.
     pub checksums: BTreeMap<String, String>,
@@ -107,27 +112,22 @@ impl Checkpoint {
     pub fn write_buffer<S: ActivationSource>(&self, buffer: &ShuffleBuffer<S>) -> Result<()> {
         let path = self.folder.join(SHUFFLE);
         let mut writer = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(failed(&path))?);
-        buffer.save(&mut writer)?;
+        buffer.save(&mut writer).map_err(|error| match error {
+            CorpusError::BufferIo { cause, .. } => failed(&path)(cause),
+            other => other.into(),
+        })?;
         writer.flush().map_err(failed(&path))?;
         writer.get_ref().sync_all().map_err(failed(&path))
     }
 
     /// Completes the checkpoint and removes old ones.
-    pub fn finish(self, run: &Path, step: u64, members: Vec<MemberState>) -> Result<()> {
-        let mut checksums = BTreeMap::new();
-        let names = members
-            .iter()
-            .map(|member| format!("{}.safetensors", member.name));
-        for name in names.chain([SHUFFLE.to_owned()]) {
+    pub fn finish(self, run: &Path, mut state: RunState) -> Result<()> {
+        let members = state.members.iter();
+        let names = members.map(|member| format!("{}.safetensors", member.name));
+        for name in names.chain([SHUFFLE.to_owned()]).collect::<Vec<_>>() {
             let checksum = hash_file(&self.folder.join(&name))?;
-            checksums.insert(name, checksum.to_string());
+            state.checksums.insert(name, checksum.to_string());
         }
-        let state = RunState {
-            format: FORMAT,
-            step,
-            members,
-            checksums,
-        };
         write_json(&Storage::new(), &self.folder.join(STATE), &state)?;
         let mut complete = complete_checkpoints(run)?;
         while complete.len() > KEPT {

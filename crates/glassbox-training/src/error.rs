@@ -75,7 +75,7 @@ pub enum TrainingError {
     },
     /// Too few tokens.
     #[error(
-        "there are {found} training tokens and {held_out} held-out ones; at least 2 and 1 are needed: give more documents or a \
+        "there are {found} training tokens and {held_out} held-out ones; at least 2 of each are needed: give more documents or a \
          larger held-out share"
     )]
     TooFewTokens {

@@ -42,5 +42,5 @@ pub use schedule::Schedule;
 pub use settings::{Auxiliary, DictionarySettings, FeatureCount, TrainSettings};
 pub use step_report::StepReport;
 pub use trained_dictionary::{TrainedDictionary, WrittenFormat};
-pub use trainer::{Outcome, OutcomeOfDictionary, Progress, Trainer, TrainerFiles};
+pub use trainer::{Outcome, OutcomeOfDictionary, Progress, TRAINING_SETTINGS, Trainer, TrainerFiles};
 pub use training_step::{StepShape, TrainingStep};

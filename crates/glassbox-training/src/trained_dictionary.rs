@@ -31,6 +31,16 @@ pub enum WrittenFormat {
     Saelens,
 }
 
+impl WrittenFormat {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Glassbox => "glassbox",
+            Self::Saelens => "saelens",
+        }
+    }
+}
+
 /// A dictionary on the host. Scale and centre of the training are folded in: it reads and writes raw activations, and a
 /// feature's value is the length of what it adds to them.
 #[derive(Clone, Debug)]
@@ -119,6 +129,7 @@ impl<B: TrainingBackend> TrainingStep<B> {
         // Features in raw units are those of unit scale over the output's factor.
         let raw = |value: f64| (value / scale_out) as f32;
         let mut bias: Vec<f64> = bias.into_iter().map(f64::from).collect();
+        let gate_bias = bias.clone();
         let mut decoder_bias: Vec<f64> = decoder_bias.into_iter().map(f64::from).collect();
         if !shape.tied {
             // z = W(s·x − c) + b: what an encoder of another space subtracts goes into the biases.
@@ -151,7 +162,7 @@ impl<B: TrainingBackend> TrainingStep<B> {
                         .collect(),
                 }
             }
-            Objective::Gated { .. } => self.gated_rule(&mut encoder, &mut bias, raw)?,
+            Objective::Gated { .. } => self.gated_rule(&mut encoder, &mut bias, &gate_bias, raw)?,
         };
         Ok(TrainedDictionary {
             description: DictionaryDescription {
@@ -174,12 +185,13 @@ impl<B: TrainingBackend> TrainingStep<B> {
         })
     }
 
-    /// A gated dictionary is a JumpReLU: with a = W(x − b_dec), z = e^r·a + b_mag; its gate a + b_gate > 0 is open exactly
-    /// where z > b_mag − e^r·b_gate, and what is not above zero is zero.
+    /// A gated dictionary is a JumpReLU: with a = W(x − c), z = e^r·a + b_mag; its gate a + b_gate > 0 is open exactly
+    /// where z > b_mag − e^r·b_gate, and what is not above zero is zero. `bias` comes as b_gate less what of W·c it has taken up.
     fn gated_rule(
         &self,
         encoder: &mut [f32],
         bias: &mut [f64],
+        gate_bias: &[f64],
         raw: impl Fn(f64) -> f32,
     ) -> Result<ActivationRule> {
         let Some([log_scale, magnitude_bias]) = &self.weights.magnitude else {
@@ -188,11 +200,14 @@ impl<B: TrainingBackend> TrainingStep<B> {
         let scales = log_scale.read(&self.backend)?;
         let magnitudes = magnitude_bias.read(&self.backend)?;
         let mut threshold = Vec::with_capacity(scales.len());
-        let rows = encoder.chunks_exact_mut(self.shape.width).zip(bias);
-        for ((row, bias), (log_scale, magnitude)) in rows.zip(scales.into_iter().zip(magnitudes)) {
+        let rows = encoder
+            .chunks_exact_mut(self.shape.width)
+            .zip(bias.iter_mut().zip(gate_bias));
+        for ((row, (bias, gate_bias)), (log_scale, magnitude)) in rows.zip(scales.into_iter().zip(magnitudes))
+        {
             let (scale, magnitude) = (f64::from(log_scale).exp(), f64::from(magnitude));
-            threshold.push(raw((magnitude - scale * *bias).max(0.0)));
-            *bias = magnitude;
+            threshold.push(raw((magnitude - scale * gate_bias).max(0.0)));
+            *bias = magnitude - scale * (gate_bias - *bias);
             row.iter_mut()
                 .for_each(|value| *value = (f64::from(*value) * scale) as f32);
         }

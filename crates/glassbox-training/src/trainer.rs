@@ -12,12 +12,13 @@ use glassbox_corpus::{
 };
 use glassbox_dictionary::{ModelReference, TrainingRecord};
 use glassbox_kernels::TrainingBackend;
-use glassbox_store::{Storage, StoreError, write_json};
+use glassbox_store::{FolderLock, Storage, StoreError, write_json};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, FORMAT, RunState};
 use crate::error::{Result, TrainingError};
 use crate::history::{self, HistoryLine};
 use crate::member::Member;
+use crate::preparation::mean_and_deviation;
 use crate::settings::TrainSettings;
 use crate::survey::first_rows;
 use crate::trained_dictionary::WrittenFormat;
@@ -84,9 +85,11 @@ pub struct Trainer<B: TrainingBackend, S> {
     members: Vec<Member<B>>,
     held_out: Vec<Vec<f32>>,
     step: u64,
+    _lock: FolderLock,
 }
 
-const SETTINGS: &str = "settings.json";
+/// The file of a run's folder that holds its settings as resolved.
+pub const TRAINING_SETTINGS: &str = "settings.json";
 
 impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
     /// Begins a run, or with `resume` continues the one in the folder (or begins it, where there is none). Rows of the
@@ -107,6 +110,7 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
     ) -> Result<Self> {
         settings.check()?;
         settings.batch = Some(settings.batch());
+        let lock = FolderLock::take(&files.folder)?;
         let sites = source.sites().to_vec();
         check_sites(&settings, &sites)?;
         claim(&files.folder, &settings, resume)?;
@@ -114,11 +118,19 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
         check_sites(&settings, held_out.sites())?;
         let (survey, found) = first_rows(&mut source, Split::Train, settings.survey_tokens)?;
         let (held_out, held_out_found) = first_rows(held_out, Split::HeldOut, settings.held_out_tokens)?;
-        if found < 2 || held_out_found == 0 {
+        if found < 2 || held_out_found < 2 {
             return Err(TrainingError::TooFewTokens {
                 found: found as u64,
                 held_out: held_out_found as u64,
             });
+        }
+        for (rows, site) in held_out.iter().zip(&sites) {
+            if mean_and_deviation(rows, site.width).1 <= 0.0 && is_used(&settings, site) {
+                return Err(TrainingError::NoVariance {
+                    site: site.site.to_string(),
+                    tokens: held_out_found as u64,
+                });
+            }
         }
         let mut members = Vec::new();
         for dictionary in &settings.dictionaries {
@@ -139,6 +151,7 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
             members,
             step: 0,
             settings,
+            _lock: lock,
         };
         trainer.restore()?;
         Ok(trainer)
@@ -160,6 +173,19 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
         let found = Checkpoint::last(folder)?;
         let step = found.as_ref().map_or(0, |(_, state)| state.step);
         if let Some((checkpoint, state)) = found {
+            if (&state.origin, state.written) != (&self.origin, self.files.format) {
+                return Err(TrainingError::Folder {
+                    path: folder.clone(),
+                    problem: format!(
+                        "holds a run on other activations or in another format ({}, {}; asked for: {}, {}); resume with what it began \
+                         with, or choose another folder",
+                        described(&state.origin),
+                        state.written.name(),
+                        described(&self.origin),
+                        self.files.format.name()
+                    ),
+                });
+            }
             for (member, state) in self.members.iter_mut().zip(state.members) {
                 member.restore(&checkpoint, state)?;
             }
@@ -311,7 +337,17 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
         }
         checkpoint.write_buffer(&self.buffer)?;
         let states = self.members.iter().map(Member::state).collect();
-        checkpoint.finish(&self.files.folder, self.step, states)
+        checkpoint.finish(
+            &self.files.folder,
+            RunState {
+                format: FORMAT,
+                step: self.step,
+                origin: self.origin.clone(),
+                written: self.files.format,
+                members: states,
+                checksums: Default::default(),
+            },
+        )
     }
 
     /// Writes the finished dictionaries, and a last checkpoint.
@@ -369,6 +405,18 @@ fn model_of(files: &TrainerFiles, origin: &ActivationOrigin) -> ModelReference {
     model
 }
 
+/// Activations in words, for messages.
+fn described(origin: &ActivationOrigin) -> String {
+    serde_json::to_string(origin).unwrap_or_default()
+}
+
+/// Whether a dictionary reads or writes a site.
+fn is_used(settings: &TrainSettings, site: &SourceSite) -> bool {
+    let name = site.site.to_string();
+    let mut dictionaries = settings.dictionaries.iter();
+    dictionaries.any(|dictionary| dictionary.site == name || dictionary.output_site.as_ref() == Some(&name))
+}
+
 /// All sites that the dictionaries name must be there.
 fn check_sites(settings: &TrainSettings, present: &[SourceSite]) -> Result<()> {
     for dictionary in &settings.dictionaries {
@@ -400,7 +448,7 @@ fn claim(folder: &Path, settings: &TrainSettings, resume: bool) -> Result<()> {
             problem: problem.to_owned(),
         })
     };
-    let path = folder.join(SETTINGS);
+    let path = folder.join(TRAINING_SETTINGS);
     if path.exists() {
         let earlier: Option<TrainSettings> =
             (fs::read(&path).ok()).and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -416,7 +464,12 @@ fn claim(folder: &Path, settings: &TrainSettings, resume: bool) -> Result<()> {
         }
         return Ok(());
     }
-    let occupied = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    let occupied = fs::read_dir(folder).is_ok_and(|entries| {
+        let mut names = entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.any(|name| !FolderLock::is_lock_file(&name))
+    });
     if occupied {
         return refused("is not empty and holds no training run; choose another folder");
     }

@@ -11,7 +11,7 @@ use crate::preparation::Preparation;
 use crate::schedule::rising;
 use crate::settings::DictionarySettings;
 use crate::step_report::StepReport;
-use crate::weights::{Extras, Weights};
+use crate::weights::{Extras, Weights, read};
 
 /// Sizes of a dictionary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,10 @@ pub struct TrainingStep<B: TrainingBackend> {
     dead_after: u64,
 }
 
+/// Weights of one matrix: 64 GiB of them, with Adam's moments and gradient four times as much.
+const MOST_WEIGHTS: usize = 1 << 34;
+/// How often the threshold of a dead feature halves in as many tokens as made it count as dead.
+const DEAD_HALVINGS: f64 = 8.0;
 /// Of Adam and of clipping, as in PyTorch.
 const EPSILON: f64 = 1e-8;
 const CLIP_EPSILON: f64 = 1e-6;
@@ -87,6 +91,17 @@ impl<B: TrainingBackend> TrainingStep<B> {
         batch: usize,
     ) -> Result<Self> {
         settings.check()?;
+        let weights = shape.features.saturating_mul(shape.width.max(shape.output_width));
+        if u32::try_from(shape.features).is_err() || weights > MOST_WEIGHTS {
+            return Err(TrainingError::Setting {
+                key: format!("dictionary `{}`: features", settings.name()),
+                found: shape.features.to_string(),
+                expected: format!(
+                    "at most {MOST_WEIGHTS} weights per matrix, {} features here",
+                    MOST_WEIGHTS / shape.width.max(shape.output_width).max(1)
+                ),
+            });
+        }
         settings.objective.check(shape.features)?;
         if let Some(k) = settings.auxiliary.k.filter(|&k| k > shape.features) {
             return Err(TrainingError::Setting {
@@ -287,6 +302,7 @@ impl<B: TrainingBackend> TrainingStep<B> {
             let len = threshold.len();
             self.backend.raise_to(&mut threshold.values, len, 0.0)?;
         }
+        self.lower_dead_thresholds(n)?;
         self.counters.step += 1;
         self.counters.tokens += n as u64;
         Ok(StepReport {
@@ -300,6 +316,25 @@ impl<B: TrainingBackend> TrainingStep<B> {
             learning_rate,
             dead: self.dead_features().len(),
         })
+    }
+}
+
+impl<B: TrainingBackend> TrainingStep<B> {
+    /// Lets the thresholds of dead features fall until they fire. No gradient reaches such a threshold, because no value comes near it:
+    /// the auxiliary loss teaches the feature what the others leave over, which is small, and a threshold from the beginning of
+    /// the run is above all of it.
+    fn lower_dead_thresholds(&mut self, n: usize) -> Result<()> {
+        let dead = self.dead_features();
+        let Some(threshold) = self.weights.threshold.as_mut().filter(|_| !dead.is_empty()) else {
+            return Ok(());
+        };
+        let factor = (-DEAD_HALVINGS * n as f64 / self.dead_after as f64).exp2() as f32;
+        let mut values = read(&self.backend, &threshold.values, self.shape.features)?;
+        for feature in dead {
+            values[feature as usize] *= factor;
+        }
+        self.backend.write(&mut threshold.values, 0, &values)?;
+        Ok(())
     }
 }
 

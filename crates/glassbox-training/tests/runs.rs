@@ -158,6 +158,7 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
         })
     }));
     assert!(stopped.is_err());
+    drop(trainer);
     // A checkpoint that was being written, too.
     fs::create_dir_all(killed.join("checkpoint/step-0000000017")).unwrap();
     fs::write(killed.join("checkpoint/step-0000000017/shuffle.bin"), b"half").unwrap();

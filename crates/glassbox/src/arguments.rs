@@ -104,7 +104,8 @@ pub enum Verb {
     #[command(
         after_help = "Examples:\n  glassbox evaluate MODEL dictionaries --corpus held-out.jsonl\n  glassbox evaluate MODEL \
                             dictionaries/L3 --corpus text.parquet --require ev=0.9,l0=16,dead=0.1\n\nWhere a dictionary records how its \
-                            training split the documents, it is judged on those held out."
+                            training split the documents, it is judged on those held out.\n\nOld runs of GhostTrack: glassbox evaluate \
+                            --states layer_12_states.pt sae_layer_12_best.pt trained/dictionaries"
     )]
     Evaluate(EvaluateArguments),
     /// Describe all features of dictionaries in one pass over a corpus: contexts, tokens, logit weights, neighbours; a page to browse.
@@ -413,10 +414,10 @@ pub struct TrainArguments {
     #[command(flatten)]
     pub corpus: CorpusArguments,
     /// Train on what `extract` has written to this folder.
-    #[arg(long, value_name = "DIR", conflicts_with = "corpus")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["corpus", "context", "packing", "bos", "first_position", "held_out_share"])]
     pub activations: Option<PathBuf>,
     /// Train on a file of hidden states that GhostTrack has extracted (layer_N_states.pt).
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["corpus", "activations", "model"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["corpus", "activations", "model", "context", "packing", "bos", "first_position", "held_out_share"])]
     pub states: Option<PathBuf>,
     /// Share of the documents that figures are measured on and that are never trained on; stored activations have their own.
     #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
@@ -425,7 +426,7 @@ pub struct TrainArguments {
     #[arg(long, default_value_t = 4096, value_name = "N", value_parser = at_least_one)]
     pub forward_tokens: usize,
     /// Settings of all dictionaries (TOML), instead of the flags below.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["sites", "output_sites", "k", "l1", "l0"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sites", "output_sites", "skip", "architecture", "k", "l1", "l0", "features", "seeds", "learning_rate"])]
     pub config: Option<PathBuf>,
     /// Sites to train a dictionary for each: TransformerLens names, with *, ?, {0,3} and {0..5}, separated by commas. Of stored
     /// activations, all unless named.
@@ -577,12 +578,9 @@ pub struct ReportArguments {
 /// Flags of `evaluate`.
 #[derive(Debug, Args)]
 pub struct EvaluateArguments {
-    /// Model folder, or hub id in the local Hugging Face cache.
-    #[arg(value_name = "MODEL")]
-    pub model: String,
-    /// Dictionaries, or folders of them.
-    #[arg(required = true, value_name = "DICT")]
-    pub dictionaries: Vec<PathBuf>,
+    /// Model folder, or hub id in the local Hugging Face cache, then dictionaries or folders of them. With --states no model.
+    #[arg(required = true, value_name = "MODEL DICT")]
+    pub inputs: Vec<PathBuf>,
     /// Type in which the model's weights are held: stored, f32 or bf16.
     #[arg(long, default_value_t, value_name = "TYPE")]
     pub weights: WeightType,
@@ -592,6 +590,9 @@ pub struct EvaluateArguments {
     /// Activations that `extract` wrote, in place of a corpus; the model's loss is not measured then.
     #[arg(long, value_name = "DIR", conflicts_with = "corpus")]
     pub activations: Option<PathBuf>,
+    /// Hidden states of one layer that GhostTrack extracted (layer_N_states.pt), in place of a corpus and of the model.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["corpus", "activations"])]
+    pub states: Option<PathBuf>,
     /// Tokens that count as data, at least.
     #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub tokens: u64,

@@ -8,10 +8,11 @@ use glassbox_corpus::RowOptions;
 use glassbox_dictionary::{Dictionary, DictionarySet, formats};
 use glassbox_interpretation::evaluation::TrainingFigures;
 use glassbox_kernels::CpuBackend;
-use glassbox_model::config::ModelConfig;
+use glassbox_model::model_hash::model_hash;
 use serde::Deserialize as _;
 
 use crate::error::CliError;
+use crate::named_model::NamedModel;
 
 /// A dictionary, and what its files record of its training.
 #[derive(Debug)]
@@ -26,11 +27,14 @@ pub struct NamedDictionary {
     pub rows: Option<RowOptions>,
 }
 
-/// Opens the dictionaries of some paths: dictionaries, or folders of them. All must fit the model.
+/// Opens the dictionaries of some paths: dictionaries, or folders of them. All must fit the model, where there is one.
 ///
 /// # Errors
 /// [`CliError::Dictionary`], [`CliError::Interpretation`] if two cannot be told apart.
-pub fn open_dictionaries(paths: &[PathBuf], config: &ModelConfig) -> Result<Vec<NamedDictionary>, CliError> {
+pub fn open_dictionaries(
+    paths: &[PathBuf],
+    model: Option<&NamedModel>,
+) -> Result<Vec<NamedDictionary>, CliError> {
     let mut found: Vec<PathBuf> = Vec::new();
     for path in paths {
         let members = formats::members(path);
@@ -42,12 +46,19 @@ pub fn open_dictionaries(paths: &[PathBuf], config: &ModelConfig) -> Result<Vec<
         }
     }
     let names = names(&found)?;
+    let mut hash = None;
     found
         .iter()
         .zip(names)
         .map(|(path, name)| {
             let stored = formats::open(path)?;
-            stored.description().check_model(config, None)?;
+            if let Some(model) = model {
+                let description = stored.description();
+                if hash.is_none() && description.model.hash.is_some() {
+                    hash = Some(model_hash(&model.folder)?);
+                }
+                description.check_model(model.model.config(), hash.as_deref())?;
+            }
             let record = stored.training_record();
             let at_training = record.as_ref().map(TrainingFigures::from);
             let rows = record
@@ -66,8 +77,13 @@ pub fn open_dictionaries(paths: &[PathBuf], config: &ModelConfig) -> Result<Vec<
 /// The shortest names that tell paths apart: the last part, or the last two.
 fn names(paths: &[PathBuf]) -> Result<Vec<String>, CliError> {
     let last = |path: &Path, parts: usize| {
+        // Names of folders have dots of their own: blocks.3.hook_resid_post.
+        let path = if path.is_dir() {
+            path.to_path_buf()
+        } else {
+            path.with_extension("")
+        };
         let parts: Vec<String> = path
-            .with_extension("")
             .components()
             .rev()
             .take(parts)

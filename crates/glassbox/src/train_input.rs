@@ -159,8 +159,7 @@ impl TrainInput {
                 Some(split),
                 StoredOrder::Shuffled { seed },
             )?),
-            // Which states are held out is written nowhere but in the program that made them; the trainer takes its split.
-            Self::States(states) => Box::new(LegacyStates::open(states.path())?),
+            Self::States(states) => Box::new(LegacyStates::open(states.path())?.only(Some(split))),
         })
     }
 }

@@ -113,6 +113,15 @@ fn a_layer_that_fails_leaves_the_others_whole() {
         "{outcome:#}"
     );
     assert_eq!(figure(&outcome, 0, "files")["verdict"], "met");
+
+    // The others go on: the layer stays given up, and what is there is not made again.
+    let evaluation = out.join("evaluation/L1.json");
+    assert!(evaluation.is_file());
+    std::fs::remove_file(&evaluation).unwrap();
+    let (code, again) = run(&[text(&config), "--out", text(&out), "--resume"]);
+    assert_eq!(code, 3, "{again:#}");
+    assert_eq!(again["dictionaries"], outcome["dictionaries"]);
+    assert!(evaluation.is_file());
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn stored_activations_train_as_often_as_one_likes_without_the_model() {
 #[test]
 fn states_of_the_study_train_a_dictionary() {
     let prepared = Prepared::new();
-    let states = dictionary_fixture("ghosttrack/layer_3_states.pt");
+    let states = dictionary_fixture("ghosttrack/layer_5_states.pt");
     let (_, out) = prepared.path("states");
     let arguments = [
         "train",
@@ -188,8 +188,44 @@ fn states_of_the_study_train_a_dictionary() {
     ];
     let summary = prints_json(&arguments);
     let record = &summary["dictionaries"][0]["record"];
-    assert_eq!(record["site"], "blocks.3.hook_resid_post");
-    assert_eq!(record["held_out_tokens"], 1);
+    assert_eq!(record["site"], "blocks.5.hook_resid_post");
+    assert_eq!(record["held_out_tokens"], 5);
+
+    // A dictionary of the study, and this one, on states of their layers; no model is needed.
+    let (theirs, ours) = (
+        dictionary_fixture("ghosttrack/sae_layer_3_final.pt"),
+        Path::new(&out).join("dictionaries"),
+    );
+    let their_states = dictionary_fixture("ghosttrack/layer_3_states.pt");
+    for (states, dictionary, tokens) in [(&their_states, &theirs, 30), (&states, &ours, 100)] {
+        let paths = [states, dictionary].map(|path| path.display().to_string());
+        let evaluated = prints_json(&[
+            "evaluate",
+            "--states",
+            &paths[0],
+            "--all-documents",
+            "--json",
+            &paths[1],
+        ]);
+        assert_eq!(evaluated["model"], serde_json::Value::Null);
+        let dictionary = &evaluated["dictionaries"][0];
+        assert_eq!(dictionary["reconstruction"]["tokens"], tokens, "{dictionary}");
+        assert!(
+            dictionary["sparsity"]["l0"].as_f64().unwrap() > 0.0,
+            "{dictionary}"
+        );
+    }
+    let wrong = [
+        "evaluate",
+        "--states",
+        states.to_str().unwrap(),
+        theirs.to_str().unwrap(),
+    ];
+    refuses(
+        &wrong,
+        2,
+        &["blocks.3.hook_resid_post", "blocks.5.hook_resid_post"],
+    );
 }
 
 #[test]

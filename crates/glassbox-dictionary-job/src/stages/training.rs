@@ -1,12 +1,16 @@
 //! All dictionaries from one stream of activations.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use glassbox_corpus::{
-    ActivationSource, ActivationStore, ModelActivations, Split, StoredActivations, StoredOrder,
+    ActivationSource, ActivationStore, CorpusError, ModelActivations, Split, StoredActivations, StoredOrder,
 };
 use glassbox_dictionary::ModelReference;
-use glassbox_training::{Progress, Trainer, TrainerFiles, TrainingError, WrittenFormat};
+use glassbox_training::{
+    Progress, TRAINING_SETTINGS, TrainSettings, Trainer, TrainerFiles, TrainingError, WrittenFormat,
+};
 
 use crate::error::{JobError, Result};
 use crate::job::Job;
@@ -33,7 +37,7 @@ pub(crate) fn run(job: &mut Job, watch: &dyn JobWatch) -> Result<String> {
                 job.give_up(&name, Stage::Train, error.to_string(), watch)?;
                 // The run that was begun has the dictionary in its settings.
                 let folder = job.folder.training();
-                std::fs::remove_dir_all(&folder).map_err(|cause| JobError::Folder {
+                fs::remove_dir_all(&folder).map_err(|cause| JobError::Folder {
                     folder,
                     what: format!("a training run that can't be removed: {cause}"),
                 })?;
@@ -49,11 +53,15 @@ struct Done {
 }
 
 fn once(job: &Job, watch: &dyn JobWatch) -> Result<Done> {
-    let settings = job.settings.training(
-        job.alive()
-            .map(|dictionary| dictionary.settings.clone())
-            .collect(),
-    );
+    let begun = begun_with(job)?;
+    let trained = job.dictionaries.iter().filter(|dictionary| match &begun {
+        // A run goes on with the dictionaries that it began with; the ones that it gave up stay given up.
+        Some(begun) => begun.contains(&dictionary.name()),
+        None => job.folder.failure(&dictionary.name()).is_none(),
+    });
+    let settings = job
+        .settings
+        .training(trained.map(|dictionary| dictionary.settings.clone()).collect());
     let files = TrainerFiles {
         folder: job.folder.training(),
         format: WrittenFormat::Glassbox,
@@ -97,6 +105,34 @@ fn once(job: &Job, watch: &dyn JobWatch) -> Result<Done> {
         ),
         failures,
     })
+}
+
+/// The names of the dictionaries that the run in the folder was begun with, if there is one.
+fn begun_with(job: &Job) -> Result<Option<Vec<String>>> {
+    let path = job.folder.training().join(TRAINING_SETTINGS);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(damaged_settings(path, &cause)),
+    };
+    let settings: TrainSettings =
+        serde_json::from_slice(&bytes).map_err(|cause| damaged_settings(path, &cause))?;
+    Ok(Some(
+        settings
+            .dictionaries
+            .iter()
+            .map(|dictionary| dictionary.name())
+            .collect(),
+    ))
+}
+
+fn damaged_settings(file: PathBuf, cause: &dyn std::fmt::Display) -> JobError {
+    JobError::Folder {
+        what: format!(
+            "a training run whose settings can't be read ({cause}); remove the folder to train anew"
+        ),
+        folder: file,
+    }
 }
 
 /// One split of the stored activations, or of what the model itself gives.
@@ -156,15 +192,22 @@ fn note(progress: &Progress<'_>) -> String {
 
 /// The dictionary that an error concerns.
 fn dictionary_of(job: &Job, error: &TrainingError) -> Option<String> {
-    match error {
-        TrainingError::NoVariance { site, .. } | TrainingError::NotFinite { site, .. } => job
-            .alive()
+    let reads_or_writes = |site: &str| {
+        job.alive()
             .find(|dictionary| {
                 [dictionary.site, dictionary.output_site]
                     .iter()
                     .any(|s| s.to_string() == *site)
             })
-            .map(|dictionary| dictionary.name()),
+            .map(|dictionary| dictionary.name())
+    };
+    match error {
+        TrainingError::NoVariance { site, .. }
+        | TrainingError::NotFinite { site, .. }
+        | TrainingError::Corpus(CorpusError::NonFiniteActivation { site, .. }) => reads_or_writes(site),
+        TrainingError::Corpus(CorpusError::NonFiniteStored { site, .. }) => {
+            reads_or_writes(&site.to_string())
+        }
         TrainingError::Diverged { dictionary, .. } | TrainingError::NoSite { dictionary, .. } => {
             Some(dictionary.clone())
         }

@@ -1,10 +1,10 @@
 //! `evaluate`: what dictionaries are worth.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use glassbox_corpus::{
-    ActivationSource as _, ActivationStore, RowOptions, Split, StoredActivations, StoredOrder,
+    ActivationSource, ActivationStore, LegacyStates, RowOptions, Split, StoredActivations, StoredOrder,
 };
 use glassbox_interpretation::InterpretationError;
 use glassbox_interpretation::evaluation::{
@@ -30,9 +30,10 @@ use crate::watching::StageWatch;
 /// What is written and printed for machines.
 #[derive(Serialize)]
 struct Report<'a> {
-    model: &'a str,
+    model: Option<&'a Path>,
     corpus: &'a [String],
     activations: Option<&'a Path>,
+    states: Option<&'a Path>,
     rows: Option<&'a RowOptions>,
     documents: &'static str,
     tokens: u64,
@@ -55,14 +56,19 @@ struct Missed {
 pub fn evaluate(arguments: &EvaluateArguments, quiet: bool) -> Result<u8, CliError> {
     let interrupt = Interrupt::listen()?;
     let progress = Progress::new(quiet, interrupt.flag());
-    let model = NamedModel::open(&arguments.model, arguments.weights)?;
-    let dictionaries = open_dictionaries(&arguments.dictionaries, model.model.config())?;
+    let (name, paths) = inputs(arguments)?;
+    let model = match name {
+        Some(name) => Some(NamedModel::open(&name.to_string_lossy(), arguments.weights)?),
+        None => None,
+    };
+    let dictionaries = open_dictionaries(paths, model.as_ref())?;
     if let Some(out) = &arguments.out {
         refuse_other_kinds(out)?;
     }
     let (recorded, is_recorded) = recorded_rows(&dictionaries);
     // Where a dictionary records which documents it was trained on, it is judged on the others.
-    let only = (is_recorded && !arguments.all_documents).then_some(Split::HeldOut);
+    let is_divided = is_recorded || arguments.states.is_some();
+    let only = (is_divided && !arguments.all_documents).then_some(Split::HeldOut);
     let subjects: Vec<EvaluationSubject<CpuBackend>> = dictionaries
         .into_iter()
         .map(|dictionary| EvaluationSubject {
@@ -71,9 +77,13 @@ pub fn evaluate(arguments: &EvaluateArguments, quiet: bool) -> Result<u8, CliErr
             at_training: dictionary.at_training,
         })
         .collect();
-    let measured = match &arguments.activations {
-        Some(folder) => stored(arguments, folder, &model, &subjects, only, &progress),
-        None => in_model(arguments, recorded, &model, &subjects, only, &progress),
+    let measured = match (&model, &arguments.activations, &arguments.states) {
+        (Some(model), Some(folder), _) => stored(arguments, folder, model, &subjects, only, &progress),
+        (Some(model), None, _) => in_model(arguments, recorded, model, &subjects, only, &progress),
+        (None, _, Some(file)) => LegacyStates::open(file)
+            .map_err(CliError::from)
+            .and_then(|states| on_source(arguments, &mut states.only(only), &subjects, &progress)),
+        (None, _, None) => Err(no_model()),
     };
     let Measured {
         evaluations,
@@ -98,9 +108,10 @@ pub fn evaluate(arguments: &EvaluateArguments, quiet: bool) -> Result<u8, CliErr
         }));
     }
     let report = Report {
-        model: &arguments.model,
+        model: name,
         corpus: &arguments.corpus.corpus,
         activations: arguments.activations.as_deref(),
+        states: arguments.states.as_deref(),
         rows: rows.as_ref(),
         documents: if only.is_some() { "held out" } else { "all" },
         tokens: kept,
@@ -132,6 +143,24 @@ pub fn evaluate(arguments: &EvaluateArguments, quiet: bool) -> Result<u8, CliErr
     } else {
         exit_code::CHECK_FAILED
     })
+}
+
+/// The model, where one is needed, and the dictionaries.
+fn inputs(arguments: &EvaluateArguments) -> Result<(Option<&Path>, &[PathBuf]), CliError> {
+    if arguments.states.is_some() {
+        return Ok((None, &arguments.inputs));
+    }
+    match arguments.inputs.split_first() {
+        Some((model, dictionaries)) if !dictionaries.is_empty() => Ok((Some(model), dictionaries)),
+        _ => Err(no_model()),
+    }
+}
+
+fn no_model() -> CliError {
+    CliError::usage_with_hint(
+        "a model and at least one dictionary are needed",
+        "glassbox evaluate MODEL DICT --corpus text.jsonl; only with --states no model is named",
+    )
 }
 
 /// What was measured, and on which tokens.
@@ -194,16 +223,20 @@ fn stored(
             }
         }
     }
-    let mut source = StoredActivations::new(Arc::clone(&store), &sites, only, StoredOrder::AsStored)?;
-    let total = store.manifest().tokens(only).min(arguments.tokens);
+    let mut source = StoredActivations::new(store, &sites, only, StoredOrder::AsStored)?;
+    on_source(arguments, &mut source, subjects, progress)
+}
+
+/// On activations that are there already, without a model.
+fn on_source(
+    arguments: &EvaluateArguments,
+    source: &mut dyn ActivationSource,
+    subjects: &[EvaluationSubject<CpuBackend>],
+    progress: &Progress,
+) -> Result<Measured, CliError> {
+    let total = source.tokens_per_pass().unwrap_or(u64::MAX).min(arguments.tokens);
     let watch = StageWatch::begin(progress, "evaluate", "tokens", total);
-    let evaluations = evaluate_activations(
-        &mut source,
-        subjects,
-        arguments.tokens,
-        &settings(arguments),
-        &watch,
-    )?;
+    let evaluations = evaluate_activations(source, subjects, arguments.tokens, &settings(arguments), &watch)?;
     let kept = evaluations
         .first()
         .map_or(0, |evaluation| evaluation.reconstruction.tokens);

@@ -90,7 +90,7 @@ pub fn features(arguments: &FeaturesArguments, quiet: bool) -> Result<u8, CliErr
     let model_name = model.display().to_string();
     let model = NamedModel::open(&model_name, arguments.weights)?;
     let endpoint = endpoint(arguments)?;
-    let dictionaries = open_dictionaries(dictionaries, model.model.config())?;
+    let dictionaries = open_dictionaries(dictionaries, Some(&model))?;
     let settings = settings(arguments);
     settings.check()?;
     let options = arguments.corpus.rows(recorded_rows(&dictionaries).0);
