@@ -60,7 +60,7 @@ pub struct Measured {
     /// Share of the cross-entropy loss recovered.
     pub loss_recovered: Option<f64>,
     /// Rise of the held-out explained variance over the last fifth of training.
-    pub late_rise: Option<f64>,
+    pub late_change: Option<f64>,
     /// Share of the live features that count as interpretable.
     pub interpretable_share: Option<f64>,
 }
@@ -88,7 +88,7 @@ pub fn checklist(measured: &Measured, targets: &Targets) -> Vec<Check> {
             targets.loss_recovered,
             true,
         ),
-        check("late rise", measured.late_rise, targets.late_rise, false),
+        check("late change", measured.late_change, targets.late_change, false),
         check(
             "interpretable share",
             measured.interpretable_share,

@@ -16,6 +16,7 @@ use crate::settings::JobSettings;
 use crate::stage::Stage;
 
 const RECORD: &str = "job.json";
+const CHECKLIST: &str = "checklist.json";
 
 /// Why a dictionary was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +177,15 @@ impl JobFolder {
     /// Seconds of the stages so far.
     pub fn seconds(&self) -> &BTreeMap<Stage, f64> {
         &self.record.seconds
+    }
+
+    /// Writes every figure against its target.
+    ///
+    /// # Errors
+    /// [`JobError::Store`].
+    pub fn write_checklist(&self, checklist: &impl Serialize) -> Result<()> {
+        write_json(&Storage::new(), &self.path.join(CHECKLIST), checklist)?;
+        Ok(())
     }
 
     fn write(&self) -> Result<()> {

@@ -16,6 +16,7 @@ use glassbox_model::model_hash::model_hash;
 use glassbox_model::site::Site;
 use glassbox_model::tokenizer::Tokenizer;
 use glassbox_training::DictionarySettings;
+use serde::Serialize;
 
 use crate::checklist::{Check, checklist};
 use crate::error::{JobError, Result};
@@ -60,7 +61,7 @@ impl JobDictionary {
 }
 
 /// What came of one dictionary.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct DictionaryOutcome {
     /// Its name.
     pub name: String,
@@ -121,7 +122,9 @@ pub fn run(request: JobRequest, watch: &dyn JobWatch) -> Result<JobOutcome> {
         job.folder.took(stage, seconds)?;
         watch.ended(stage, summary?, seconds);
     }
-    job.outcome()
+    let outcome = job.outcome()?;
+    job.folder.write_checklist(&outcome.dictionaries)?;
+    Ok(outcome)
 }
 
 impl Job {

@@ -30,7 +30,7 @@ pub(crate) fn measure(folder: &JobFolder, name: &str) -> Result<Measured> {
         l0: number(&evaluation, "/sparsity/l0"),
         dead_share: number(&evaluation, "/sparsity/dead_share"),
         loss_recovered: number(&evaluation, "/loss/recovered_against_zero/estimate"),
-        late_rise: late_rise(&folder.history(name))?,
+        late_change: late_change(&folder.history(name))?,
         interpretable_share: number(&census, "/summary/interpretable_share"),
     })
 }
@@ -53,8 +53,8 @@ fn files(folder: &JobFolder, name: &str) -> (usize, usize) {
     )
 }
 
-/// Rise of the held-out explained variance from the first measurement in the last fifth of training to the last one.
-fn late_rise(history: &Path) -> Result<Option<f64>> {
+/// Size of the change of the held-out explained variance from the first measurement in the last fifth of training to the last one.
+fn late_change(history: &Path) -> Result<Option<f64>> {
     let text = match fs::read_to_string(history) {
         Ok(text) => text,
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -73,7 +73,7 @@ fn late_rise(history: &Path) -> Result<Option<f64>> {
         .filter_map(|line| Some(line.held_out?.explained_variance))
         .collect();
     Ok(match late.as_slice() {
-        [first, .., last] => Some(last - first),
+        [first, .., last] => Some((last - first).abs()),
         _ => None,
     })
 }

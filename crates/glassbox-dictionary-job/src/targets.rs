@@ -16,7 +16,7 @@ pub struct Targets {
     pub interpretable_share: Option<f64>,
     /// Rise of the held-out explained variance over the last fifth of training, at most: more means that it was still
     /// learning.
-    pub late_rise: Option<f64>,
+    pub late_change: Option<f64>,
     /// Share of the cross-entropy loss recovered, against zero ablation, at least.
     pub loss_recovered: Option<f64>,
 }
@@ -29,7 +29,7 @@ impl Default for Targets {
             l0: None,
             dead_share: Some(0.1),
             interpretable_share: Some(0.8),
-            late_rise: Some(0.01),
+            late_change: Some(0.01),
             loss_recovered: None,
         }
     }
@@ -43,7 +43,7 @@ impl Targets {
             ("explained_variance", self.explained_variance),
             ("dead_share", self.dead_share),
             ("interpretable_share", self.interpretable_share),
-            ("late_rise", self.late_rise),
+            ("late_change", self.late_change),
             ("loss_recovered", self.loss_recovered),
         ];
         for (key, value) in shares {

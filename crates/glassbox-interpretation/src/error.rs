@@ -89,7 +89,7 @@ pub enum InterpretationError {
         /// Its value.
         value: String,
         /// What was expected.
-        expected: &'static str,
+        expected: String,
     },
     /// Two dictionaries of one pass cannot be told apart.
     #[error("two dictionaries are both called `{name}`; give each its own folder name")]

@@ -34,7 +34,8 @@ impl<B: TrainingBackend> TrainingStep<B> {
         for first in (0..n).step_by(ROWS) {
             let rows = ROWS.min(n - first);
             let target = target.map(|target| &target[first * output_width..(first + rows) * output_width]);
-            self.load(&batch[first * width..(first + rows) * width], target, rows)?;
+            self.load(&batch[first * width..(first + rows) * width], target, rows)
+                .map_err(|error| error.rows_from(first))?;
             let (backend, weights, room) = (&self.backend, &mut self.weights, &mut self.room);
             let added = if first == 0 { 0.0 } else { 1.0 };
             let product = |to: &mut B::Buffer,

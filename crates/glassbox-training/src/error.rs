@@ -60,9 +60,7 @@ pub enum TrainingError {
         tokens: u64,
     },
     /// Activations that are not finite.
-    #[error(
-        "activations of `{site}` are not finite in token {row}, column {column} (counted in training order): {value}"
-    )]
+    #[error("activations of `{site}` are not finite in token {row} of a batch, column {column}: {value}")]
     NotFinite {
         /// The site.
         site: String,
@@ -86,8 +84,8 @@ pub enum TrainingError {
     },
     /// The numbers ran away.
     #[error(
-        "dictionary `{dictionary}` diverged in step {step}: {what} is {value}. Its last checkpoint is whole; lower the \
-         learning rate ({learning_rate:e}), or set a gradient clip"
+        "dictionary `{dictionary}` diverged in step {step}: {what} is {value}. Its last checkpoint is whole; train it again in another \
+         folder with a lower learning rate than {learning_rate:e}, or with a gradient clip"
     )]
     Diverged {
         /// The dictionary.
@@ -132,6 +130,14 @@ pub enum TrainingError {
 }
 
 impl TrainingError {
+    /// The error with its row counted from the start of a batch whose part began at `first`.
+    pub(crate) fn rows_from(mut self, first: usize) -> Self {
+        if let Self::NotFinite { row, .. } = &mut self {
+            *row += first;
+        }
+        self
+    }
+
     /// Whether the same run can be continued once the cause is gone.
     pub fn is_resumable(&self) -> bool {
         match self {

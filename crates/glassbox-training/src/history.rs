@@ -53,8 +53,17 @@ pub(crate) fn append(path: &Path, line: &HistoryLine) -> Result<()> {
 
 /// Keeps the lines up to a step: what a killed run had written after its last checkpoint comes again.
 pub(crate) fn keep_until(path: &Path, step: u64) -> Result<()> {
-    let Ok(text) = fs::read_to_string(path) else {
-        return Ok(());
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) => {
+            return Err(TrainingError::Checkpoint {
+                path: path.to_path_buf(),
+                problem: format!(
+                    "the history cannot be read: {cause}; remove it to go on without what it holds"
+                ),
+            });
+        }
     };
     let kept: String = text
         .lines()

@@ -115,12 +115,6 @@ impl<B: TrainingBackend> TrainingStep<B> {
             magnitude: matches!(settings.objective, Objective::Gated { .. }),
             skip: settings.skip,
         };
-        let scaled = |values: &[f32], scale: f64| -> Vec<f32> {
-            values
-                .iter()
-                .map(|&value| (f64::from(value) * scale) as f32)
-                .collect()
-        };
         let ends = settings.objective.prefix_ends(shape.features);
         let bias = scaled(&preparation.decoder_bias, preparation.output_scale);
         Ok(Self {

@@ -319,15 +319,6 @@ pub struct ExtractArguments {
     /// The corpus, and how it becomes rows.
     #[command(flatten)]
     pub corpus: CorpusArguments,
-    /// Share of the documents that is held out, chosen by a hash of their text.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.01)]
-    pub held_out: f64,
-    /// Another number holds out other documents.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub split_seed: u64,
-    /// Tokens of a document at most; the rest is cut off and counted.
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub longest_document: Option<usize>,
     /// Sites to write: TransformerLens names, with *, ?, {0,3} and {0..5}, separated by commas.
     #[arg(long, value_name = "GLOB,…")]
     pub sites: String,
@@ -414,14 +405,11 @@ pub struct TrainArguments {
     #[command(flatten)]
     pub corpus: CorpusArguments,
     /// Train on what `extract` has written to this folder.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["corpus", "context", "packing", "bos", "first_position", "held_out_share"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["corpus", "context", "packing", "bos", "first_position", "held_out", "split_seed", "longest_document"])]
     pub activations: Option<PathBuf>,
     /// Train on a file of hidden states that GhostTrack has extracted (layer_N_states.pt).
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["corpus", "activations", "model", "context", "packing", "bos", "first_position", "held_out_share"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["corpus", "activations", "model", "context", "packing", "bos", "first_position", "held_out", "split_seed", "longest_document"])]
     pub states: Option<PathBuf>,
-    /// Share of the documents that figures are measured on and that are never trained on; stored activations have their own.
-    #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
-    pub held_out_share: f64,
     /// Tokens of one forward pass.
     #[arg(long, default_value_t = 4096, value_name = "N", value_parser = at_least_one)]
     pub forward_tokens: usize,

@@ -45,6 +45,15 @@ pub struct CorpusArguments {
     /// Whether position 0 of a row and BOS are data; by default as the dictionary was trained, else drop.
     #[arg(long, value_enum)]
     pub first_position: Option<FirstPositionArgument>,
+    /// Share of the documents that is held out, chosen by a hash of their text; by default as the dictionary was trained, else 0.01.
+    #[arg(long, value_name = "SHARE")]
+    pub held_out: Option<f64>,
+    /// Another number holds out other documents; by default as the dictionary was trained, else 0.
+    #[arg(long, value_name = "N")]
+    pub split_seed: Option<u64>,
+    /// Tokens of a document at most; the rest is cut off and counted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub longest_document: Option<u64>,
 }
 
 /// `--corpus-format`.
@@ -137,7 +146,12 @@ impl CorpusArguments {
                     FirstPositionArgument::Keep => FirstPosition::Keep,
                     FirstPositionArgument::Drop => FirstPosition::Drop,
                 }),
-            ..recorded
+            held_out_share: self.held_out.unwrap_or(recorded.held_out_share),
+            split_seed: self.split_seed.unwrap_or(recorded.split_seed),
+            longest_document: match self.longest_document {
+                Some(tokens) => Some(usize::try_from(tokens).unwrap_or(usize::MAX)),
+                None => recorded.longest_document,
+            },
         }
     }
 

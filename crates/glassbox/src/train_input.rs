@@ -140,10 +140,7 @@ impl TrainInput {
     ) -> Result<Box<dyn ActivationSource + 'a>, CliError> {
         Ok(match self {
             Self::Corpus { model, hash, .. } => {
-                let options = arguments.corpus.rows(RowOptions {
-                    held_out_share: arguments.held_out_share,
-                    ..RowOptions::default()
-                });
+                let options = arguments.corpus.rows(RowOptions::default());
                 let rows = arguments.corpus.open(model, &options, Some(split))?;
                 Box::new(ModelActivations::new(
                     &model.model,

@@ -31,7 +31,7 @@ fn job(folder: &Path, more: &str) -> PathBuf {
          [dictionary]\nfeatures = 256\nobjective = {{ architecture = \"topk\", k = 8 }}\n\
          [train]\ntokens = 20000\nbatch = 512\nshuffle = 4096\nevaluate_every = 8\ncheckpoint_every = 10\n\
          [evaluate]\ntokens = 1000\n[features]\ntokens = 4000\n[targets]\nexplained_variance = 0.3\n\
-         interpretable_share = 0.0\nlate_rise = 1.0\ndead_share = 1.0\nl0 = 8.5\n{more}"
+         interpretable_share = 0.0\nlate_change = 1.0\ndead_share = 1.0\nl0 = 8.5\n{more}"
     );
     fs::write(&file, settings).unwrap();
     file
@@ -121,6 +121,8 @@ fn a_layer_that_fails_leaves_the_others_whole() {
     let (code, again) = run(&[text(&config), "--out", text(&out), "--resume"]);
     assert_eq!(code, 3, "{again:#}");
     assert_eq!(again["dictionaries"], outcome["dictionaries"]);
+    let checklist: Value = serde_json::from_slice(&fs::read(out.join("checklist.json")).unwrap()).unwrap();
+    assert_eq!(checklist[1]["failure"], again["dictionaries"][1]["failure"]);
     assert!(evaluation.is_file());
 }
 

@@ -82,14 +82,7 @@ fn a_corpus_gives_dictionaries_that_the_other_verbs_use() {
     let prepared = Prepared::new();
     let (model, (folder, out)) = (demo_model(), prepared.path("trained"));
     let arguments = [
-        &[
-            "train",
-            &model,
-            "--corpus",
-            &prepared.corpus,
-            "--held-out-share",
-            "0.2",
-        ][..],
+        &["train", &model, "--corpus", &prepared.corpus, "--held-out", "0.2"][..],
         &["--packing", "document_per_row", "--context", "32"],
         &["--sites", "blocks.{1,2}.hook_resid_post", "--out", &out],
         &SMALL,

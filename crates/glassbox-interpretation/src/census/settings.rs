@@ -77,7 +77,7 @@ impl CensusSettings {
                 return Err(InterpretationError::Setting {
                     name,
                     value: value.to_string(),
-                    expected: "a number within the range that the documentation states",
+                    expected: format!("{least} to {most}"),
                 });
             }
         }

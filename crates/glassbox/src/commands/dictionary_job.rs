@@ -190,7 +190,7 @@ fn number(what: &str, value: f64) -> String {
     match what {
         "files" => format!("{value:.0}"),
         "L0" => format!("{value:.2}"),
-        "late rise" => format!("{value:.4}"),
+        "late change" => format!("{value:.4}"),
         _ => format!("{value:.3}"),
     }
 }

@@ -39,12 +39,7 @@ fn extract_corpus(arguments: &ExtractArguments, quiet: bool) -> Result<u8, CliEr
     let config = named.model.config();
     refuse_input_as_output(&arguments.out, &[&named.folder])?;
     let sites = site_list::select(&arguments.sites, config)?;
-    let options = RowOptions {
-        held_out_share: arguments.held_out,
-        split_seed: arguments.split_seed,
-        longest_document: arguments.longest_document,
-        ..arguments.corpus.rows(RowOptions::default())
-    };
+    let options = arguments.corpus.rows(RowOptions::default());
     let rows = arguments.corpus.open(&named, &options, None)?;
     let request = ExtractRequest {
         model: &named.model,
