@@ -37,6 +37,12 @@ pub enum LogsError {
     /// A parser file cannot be used.
     #[error(transparent)]
     Parser(#[from] ParserFileError),
+    /// A folder to write into that holds something.
+    #[error("{} is not empty; choose a new or empty folder for the tables", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A watcher asked to stop.
     #[error("reading was stopped after {read} of {total} bytes; run the command again")]
     Stopped {

@@ -25,6 +25,7 @@ mod error;
 mod feature_id;
 mod feature_record;
 mod file_report;
+mod import;
 mod json_row;
 mod json_scan;
 mod layout;
@@ -52,6 +53,7 @@ pub use error::LogsError;
 pub use feature_id::{FeatureId, NotAFeature};
 pub use feature_record::{FeatureMeasures, FeatureRecord};
 pub use file_report::{FileReport, ReadReport};
+pub use import::{IMPORT_FILE, ImportSummary, import};
 pub use layout::Layout;
 pub use log_file::LogFile;
 pub use outcome::{Outcome, RecordedOutcome};
@@ -61,7 +63,7 @@ pub use problem::{ProblemKind, RowProblem};
 pub use reading::{Collected, Logs, ReadWatch, Unwatched};
 pub use record::TrialRecord;
 pub use row_splitter::{ReadLimits, TextForm};
-pub use tables::LogTrialRow;
+pub use tables::{LogAggregateRow, LogFeatureRow, LogNumberRow, LogProblemRow, LogTrialRow};
 pub use trial_index::{
     BET_LABEL, IndexBuilder, IndexPart, IndexedOutcome, IndexedTrial, OutcomeSource, Repeats, STOP_LABEL,
     TrialIndex, UNKNOWN_LABEL,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use glassbox_store::MANIFEST_FILE;
 
+use crate::import::{IMPORT_FILE, PROBLEMS_TABLE};
 use crate::{ProblemKind, RowProblem};
 
 /// One file.
@@ -58,8 +59,9 @@ pub(crate) fn find_files(paths: &[PathBuf]) -> FoundFiles {
 }
 
 fn search(folder: &Path, found: &mut FoundFiles) {
-    // Of a run, only the trials are a log.
+    // Of a run, only the trials are a log; of an import, everything but its report.
     let is_run = folder.join(MANIFEST_FILE).is_file() && folder.join("trials").is_dir();
+    let is_import = folder.join(IMPORT_FILE).is_file();
     let trials = folder.join("trials");
     let folder = if is_run { &trials } else { folder };
     let entries = match std::fs::read_dir(folder) {
@@ -83,19 +85,22 @@ fn search(folder: &Path, found: &mut FoundFiles) {
         }
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => search(&path, found),
-            Ok(metadata)
-                if is_log_name(&path) && (!is_run || path.extension().is_some_and(|e| e == "parquet")) =>
-            {
+            Ok(metadata) if is_log_name(&path) && (!(is_run || is_import) || is_table(&path)) => {
                 found.files.push(LogFile {
                     path,
                     bytes: metadata.len(),
                 });
             }
-            Ok(_) if is_run => {}
+            Ok(_) if is_run || is_import => {}
             Ok(_) => found.passed_over.push(path),
             Err(error) => found.absent.push((path, error.to_string())),
         }
     }
+}
+
+fn is_table(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "parquet")
+        && path.file_name().is_some_and(|name| name != PROBLEMS_TABLE)
 }
 
 fn is_log_name(path: &Path) -> bool {

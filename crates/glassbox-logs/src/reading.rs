@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::json_row::read_row;
 use crate::log_file::{Contents, FoundFiles, find_files, open_contents};
 use crate::row_splitter::{RawBatch, RawRow, RowSplitter};
-use crate::table_rows::{TableBatch, TrialTable};
+use crate::table_rows::{LogTable, TableBatch};
 use crate::text_buffer::TextBuffer;
 use crate::{
     AggregateRecord, Batch, FeatureRecord, FileReport, LogFile, LogsError, Place, ProblemKind, ReadLimits,
@@ -325,7 +325,7 @@ struct Feed<'a> {
 
 enum Open {
     Text(Box<RowSplitter>),
-    Table { table: TrialTable, rows: u64 },
+    Table { table: LogTable, rows: u64 },
 }
 
 impl Feed<'_> {
@@ -408,12 +408,12 @@ fn open(file: &LogFile, number: u32, limits: ReadLimits, read: Arc<AtomicU64>) -
             read.fetch_add(file.bytes.saturating_sub(4), Ordering::Relaxed);
             let name = preview_table(&file.path, 0).map_err(unreadable)?.table;
             let table = match &name {
-                Some(name) => TrialTable::open(&file.path, name).map_err(unreadable)?,
+                Some(name) => LogTable::open(&file.path, name).map_err(unreadable)?,
                 None => None,
             };
             table.map(|table| Open::Table { table, rows: 0 }).ok_or_else(|| {
                 let name = name.map_or("of another program".to_owned(), |name| format!("`{name}`"));
-                let what = format!("a Parquet table {name}; `trials` and `log_trials` can be read");
+                let what = format!("a Parquet table {name}; tables of trials and those that `glassbox import` writes can be read");
                 RowProblem::of_file(number, ProblemKind::UnknownLayout, what)
             })
         }

@@ -5,39 +5,52 @@ use std::path::Path;
 
 use glassbox_store::{Row, StoreError, TableReader};
 
-use crate::tables::{LogTrialRow, RunTrialRow};
-use crate::{Arm, Batch, Condition, FeatureId, Layout, Outcome, Place, RecordedOutcome, TrialRecord};
+use crate::tables::{LogAggregateRow, LogFeatureRow, LogNumberRow, LogTrialRow, RunTrialRow};
+use crate::{
+    AggregateRecord, Arm, Batch, Condition, FeatureId, FeatureMeasures, FeatureRecord, Layout, Outcome,
+    Place, RecordedOutcome, ReportedNumber, Share, TrialRecord,
+};
 
-/// A table of trials, read in batches.
-pub(crate) enum TrialTable {
+/// A table of one of the kinds that logs are read from, in batches.
+pub(crate) enum LogTable {
     Run(TableReader<RunTrialRow>),
-    Imported(TableReader<LogTrialRow>),
+    Trials(TableReader<LogTrialRow>),
+    Features(TableReader<LogFeatureRow>),
+    Aggregates(TableReader<LogAggregateRow>),
+    Numbers(TableReader<LogNumberRow>),
 }
 
 /// Rows of a table that are not records yet.
 #[derive(Debug)]
 pub(crate) enum TableBatch {
     Run(Vec<RunTrialRow>),
-    Imported(Vec<LogTrialRow>),
+    Trials(Vec<LogTrialRow>),
+    Features(Vec<LogFeatureRow>),
+    Aggregates(Vec<LogAggregateRow>),
+    Numbers(Vec<LogNumberRow>),
 }
 
-impl TrialTable {
-    /// Opens a table of trials; `None` for a table of another kind.
+impl LogTable {
+    /// Opens a table by the name that it has in itself; `None` for a table of another kind.
     pub(crate) fn open(path: &Path, name: &str) -> Result<Option<Self>, StoreError> {
-        Ok(if name == RunTrialRow::TABLE {
-            Some(Self::Run(TableReader::open(path)?))
-        } else if name == LogTrialRow::TABLE {
-            Some(Self::Imported(TableReader::open(path)?))
-        } else {
-            None
-        })
+        Ok(Some(match name {
+            RunTrialRow::TABLE => Self::Run(TableReader::open(path)?),
+            LogTrialRow::TABLE => Self::Trials(TableReader::open(path)?),
+            LogFeatureRow::TABLE => Self::Features(TableReader::open(path)?),
+            LogAggregateRow::TABLE => Self::Aggregates(TableReader::open(path)?),
+            LogNumberRow::TABLE => Self::Numbers(TableReader::open(path)?),
+            _ => return Ok(None),
+        }))
     }
 
     pub(crate) fn next_rows(&mut self) -> Option<Result<TableBatch, StoreError>> {
-        match self {
-            Self::Run(reader) => Some(reader.next()?.map(TableBatch::Run)),
-            Self::Imported(reader) => Some(reader.next()?.map(TableBatch::Imported)),
-        }
+        Some(match self {
+            Self::Run(reader) => reader.next()?.map(TableBatch::Run),
+            Self::Trials(reader) => reader.next()?.map(TableBatch::Trials),
+            Self::Features(reader) => reader.next()?.map(TableBatch::Features),
+            Self::Aggregates(reader) => reader.next()?.map(TableBatch::Aggregates),
+            Self::Numbers(reader) => reader.next()?.map(TableBatch::Numbers),
+        })
     }
 }
 
@@ -45,7 +58,10 @@ impl TableBatch {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Run(rows) => rows.len(),
-            Self::Imported(rows) => rows.len(),
+            Self::Trials(rows) => rows.len(),
+            Self::Features(rows) => rows.len(),
+            Self::Aggregates(rows) => rows.len(),
+            Self::Numbers(rows) => rows.len(),
         }
     }
 
@@ -58,24 +74,36 @@ impl TableBatch {
         };
         let layout = match self {
             Self::Run(rows) => {
-                let records = rows
-                    .iter()
-                    .enumerate()
-                    .map(|(row, trial)| run_trial(trial, place(row)));
-                batch.trials.extend(records);
+                batch.trials.extend(placed(rows, place).map(run_trial));
                 Layout::RunTrials
             }
-            Self::Imported(rows) => {
-                let records = rows
-                    .iter()
-                    .enumerate()
-                    .map(|(row, trial)| imported_trial(trial, place(row)));
-                batch.trials.extend(records);
+            Self::Trials(rows) => {
+                batch.trials.extend(placed(rows, place).map(imported_trial));
                 Layout::ImportedTrials
+            }
+            Self::Features(rows) => {
+                batch.features.extend(placed(rows, place).map(imported_feature));
+                Layout::FeatureRows
+            }
+            Self::Aggregates(rows) => {
+                batch
+                    .aggregates
+                    .extend(placed(rows, place).map(imported_aggregate));
+                Layout::ConditionMetrics
+            }
+            Self::Numbers(rows) => {
+                batch.reported.extend(placed(rows, place).map(imported_number));
+                Layout::FeatureNumbers
             }
         };
         *batch.layouts.entry(layout).or_default() += self.len() as u64;
     }
+}
+
+fn placed<R>(rows: &[R], place: impl Fn(usize) -> Place) -> impl Iterator<Item = (&R, Place)> {
+    rows.iter()
+        .enumerate()
+        .map(move |(number, row)| (row, place(number)))
 }
 
 fn feature(layer: Option<u32>, feature: Option<u32>) -> Option<FeatureId> {
@@ -85,7 +113,7 @@ fn feature(layer: Option<u32>, feature: Option<u32>) -> Option<FeatureId> {
     })
 }
 
-fn run_trial(row: &RunTrialRow, place: Place) -> TrialRecord<'_> {
+fn run_trial((row, place): (&RunTrialRow, Place)) -> TrialRecord<'_> {
     TrialRecord {
         feature: feature(row.layer, row.feature),
         condition: Condition {
@@ -108,7 +136,7 @@ fn run_trial(row: &RunTrialRow, place: Place) -> TrialRecord<'_> {
     }
 }
 
-fn imported_trial(row: &LogTrialRow, place: Place) -> TrialRecord<'_> {
+fn imported_trial((row, place): (&LogTrialRow, Place)) -> TrialRecord<'_> {
     TrialRecord {
         feature: feature(row.layer, row.feature),
         condition: Condition {
@@ -127,6 +155,61 @@ fn imported_trial(row: &LogTrialRow, place: Place) -> TrialRecord<'_> {
             valid: row.valid,
             method: row.method.as_deref().map(Cow::Borrowed),
         }),
+        place,
+    }
+}
+
+fn imported_feature((row, place): (&LogFeatureRow, Place)) -> FeatureRecord {
+    FeatureRecord {
+        feature: FeatureId {
+            layer: row.layer,
+            feature: row.feature,
+        },
+        measures: FeatureMeasures {
+            mean_a: row.mean_a,
+            mean_b: row.mean_b,
+            sd_a: row.sd_a,
+            sd_b: row.sd_b,
+            n_a: row.n_a,
+            n_b: row.n_b,
+            cohen_d: row.cohen_d,
+            p: row.p,
+            class: row.class.clone(),
+            causal: row.causal,
+        },
+        place,
+    }
+}
+
+fn imported_aggregate((row, place): (&LogAggregateRow, Place)) -> AggregateRecord {
+    AggregateRecord {
+        feature: feature(row.layer, row.feature),
+        condition: Condition {
+            prompt_type: row.prompt_type.clone().map(Cow::Owned),
+            arm: Arm::parse(Cow::Owned(row.arm.clone())),
+        },
+        trials: row.trials,
+        stop: share(row.stop_count, row.stop_rate),
+        high_risk: share(row.high_risk_count, row.high_risk_rate),
+        bankruptcy: share(row.bankruptcy_count, row.bankruptcy_rate),
+        mean_amount: row.mean_amount,
+        amounts: row.amounts.clone(),
+        place,
+    }
+}
+
+fn share(count: Option<u64>, rate: Option<f64>) -> Share {
+    Share { count, rate }
+}
+
+fn imported_number((row, place): (&LogNumberRow, Place)) -> ReportedNumber {
+    ReportedNumber {
+        feature: FeatureId {
+            layer: row.layer,
+            feature: row.feature,
+        },
+        measure: row.measure.clone(),
+        value: row.value,
         place,
     }
 }

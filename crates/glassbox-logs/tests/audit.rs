@@ -62,7 +62,7 @@ fn named(finding: &Finding) -> Vec<(&str, u64)> {
 /// the scan parser see a stop in every third bet.
 fn dose_twin() -> String {
     let row = |feature: u32, prompt: &str, scale: f64, trial: u32, run: u32| {
-        let stops = (trial + run) % 5 == 0;
+        let stops = (trial + run).is_multiple_of(5);
         let echoes = trial % 3 == 1;
         let response = match (stops, echoes) {
             (true, _) => "2\\n".to_owned(),
