@@ -359,43 +359,44 @@ fn the_study_criterion_flips_with_the_parser() {
     assert_eq!(flips.only_first, ["L9-456"]);
 }
 
-const DICTIONARY: DictionaryFacts = DictionaryFacts {
-    features: 32_768,
-    model_width: Some(4_096),
-    is_non_negative: true,
-};
+fn with_dictionary() -> AuditSettings {
+    AuditSettings {
+        dictionaries: vec![DictionaryFacts {
+            layer: Some(1),
+            features: 32_768,
+            model_width: Some(4_096),
+            is_non_negative: true,
+            thresholds: vec![0.5; 32_768],
+        }],
+        ..settings()
+    }
+}
 
 #[rstest]
 #[case::outside(&[40_000], 1.0, FindingKind::OutsideDictionary, Severity::Error)]
 #[case::negative_mean(&[7], -0.5, FindingKind::ImpossibleMeans, Severity::Error)]
+#[case::below_the_threshold(&[7], 0.049, FindingKind::ImpossibleMeans, Severity::Error)]
 fn features_are_checked_against_the_dictionary(
     #[case] ids: &[u32],
     #[case] mean: f64,
     #[case] kind: FindingKind,
     #[case] severity: Severity,
 ) {
-    let settings = AuditSettings {
-        dictionary: Some(DICTIONARY),
-        ..settings()
-    };
-    let report = audit_text("means.json", &means(ids, mean), &settings);
+    let report = audit_text("means.json", &means(ids, mean), &with_dictionary());
     assert_eq!(finding(&report, kind).severity, severity);
 }
 
 fn means(ids: &[u32], mean: f64) -> String {
     let entries: Vec<String> = ids
         .iter()
-        .map(|id| format!(r#""L1-{id}": {{"safe_mean": {mean}, "risky_mean": 2.0}}"#))
+        .map(|id| format!(r#""L1-{id}": {{"safe_mean": {mean}, "safe_n": 10, "risky_mean": 2.0}}"#))
         .collect();
     format!(r#"{{"feature_means": {{{}}}}}"#, entries.join(", "))
 }
 
 #[test]
 fn ids_below_the_width_of_the_model_are_suspicious() {
-    let settings = AuditSettings {
-        dictionary: Some(DICTIONARY),
-        ..settings()
-    };
+    let settings = with_dictionary();
     let ids: Vec<u32> = (0..30).map(|id| id * 130).collect();
     let report = audit_text("means.json", &means(&ids, 1.0), &settings);
     assert!(has(&report, FindingKind::ResidualPositions));

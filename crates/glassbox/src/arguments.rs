@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use glassbox_corpus::ActivationType;
+use glassbox_logs::audit::Analysis;
 use glassbox_model::load_options::WeightType;
 use glassbox_store::SweepShard;
 
@@ -115,6 +116,19 @@ pub enum Verb {
                             --endpoint http://localhost:8000/v1 --label-model NAME"
     )]
     Features(FeaturesArguments),
+    /// Check the trial logs of an experiment: what is in them, what is wrong with them, and whether they support an analysis.
+    #[command(
+        after_help = "Examples:\n  glassbox audit response_logs/ --for effects\n  glassbox audit trials.jsonl --compare-parsers \
+                            scan,b-complete\n  glassbox audit logs/ means.json --dictionary dictionaries/ --json\n  glassbox audit \
+                            --show-parser scan > my-parser.toml\n\nExit code 1 says that the data do not support the analysis."
+    )]
+    Audit(AuditArguments),
+    /// Write trial logs as tables, with a list of every row that cannot be used.
+    #[command(
+        after_help = "Examples:\n  glassbox import response_logs/ --out imported\n  glassbox import trials.jsonl.gz --parser \
+                            b-complete --out imported"
+    )]
+    Import(ImportArguments),
     /// Write the HTML report of a run again.
     #[command(after_help = "Example: glassbox report runs/first")]
     Report(ReportArguments),
@@ -688,4 +702,62 @@ mod tests {
         use clap::CommandFactory as _;
         Arguments::command().debug_assert();
     }
+}
+
+/// Flags of `audit`.
+#[derive(Debug, Args)]
+pub struct AuditArguments {
+    /// Files (JSON, JSON lines, also .gz and .zst, Parquet) and folders that hold them; run directories and imports too.
+    #[arg(value_name = "LOGS", required_unless_present = "show_parser")]
+    pub logs: Vec<PathBuf>,
+    /// What the logs are wanted for: effects, dose or words. Without it: dose for logs of doses, effects for others.
+    #[arg(long = "for", value_name = "ANALYSIS")]
+    pub analysis: Option<Analysis>,
+    /// Planned trials per cell. Without it: the number that most cells have.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub planned_trials: Option<u64>,
+    /// Fewest trials of a cell that a comparison needs.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub fewest_trials: u64,
+    /// Read outcomes with a parser (a shipped one by name, or a parser file) in place of what the logs state.
+    #[arg(long, value_name = "PARSER")]
+    pub parser: Option<String>,
+    /// Compare two parsers on every response.
+    #[arg(long, value_name = "PARSER,PARSER", value_delimiter = ',')]
+    pub compare_parsers: Vec<String>,
+    /// Dictionaries that the features should come from: a dictionary, or a folder with one per layer.
+    #[arg(long, value_name = "DIR")]
+    pub dictionary: Option<PathBuf>,
+    /// Number of features of the dictionaries, where they are not at hand.
+    #[arg(long, value_name = "N", conflicts_with = "dictionary")]
+    pub dictionary_features: Option<u64>,
+    /// Width of the model's residual stream, to notice indices that are positions in it.
+    #[arg(long, value_name = "N", requires = "dictionary_features")]
+    pub model_width: Option<u64>,
+    /// Regular expression that marks a response which repeats the prompt.
+    #[arg(long, value_name = "REGEX")]
+    pub echo: Option<String>,
+    /// Print the file of a shipped parser, to begin one's own from.
+    #[arg(long, value_name = "PARSER", exclusive = true)]
+    pub show_parser: Option<String>,
+    /// Print the audit as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArguments {
+    /// Files and folders, as for `audit`.
+    #[arg(value_name = "LOGS", required = true)]
+    pub logs: Vec<PathBuf>,
+    /// Folder for the tables; new or empty.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Read outcomes with a parser (a shipped one by name, or a parser file) in place of what the logs state.
+    #[arg(long, value_name = "PARSER")]
+    pub parser: Option<String>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -10,6 +10,7 @@ use glassbox_experiment::ExperimentError;
 use glassbox_interpretation::InterpretationError;
 use glassbox_interpretation::labels::LabelError;
 use glassbox_kernels::KernelError;
+use glassbox_logs::LogsError;
 use glassbox_model::forward_error::ForwardError;
 use glassbox_model::generate::GenerateError;
 use glassbox_model::load_error::LoadError;
@@ -136,6 +137,9 @@ pub enum CliError {
         /// What became of the work.
         what: &'static str,
     },
+    /// Trial logs cannot be read or written.
+    #[error(transparent)]
+    Logs(#[from] LogsError),
     /// A report cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -229,6 +233,7 @@ impl CliError {
             Self::Experiment(ExperimentError::Interrupted { .. } | ExperimentError::ShardsMissing { .. })
             | Self::Stopped { .. }
             | Self::Interrupted { .. }
+            | Self::Logs(LogsError::Stopped { .. })
             | Self::Label(LabelError::Endpoint { .. })
             | Self::Resumable { .. } => exit_code::PARTIAL,
             Self::Store(error)

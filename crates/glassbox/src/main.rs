@@ -2,6 +2,7 @@
 
 mod arguments;
 mod assets;
+mod audit_page;
 mod commands;
 mod corpus_arguments;
 mod encoding_figures;
@@ -11,6 +12,7 @@ mod feature_setting;
 mod feature_view;
 mod inspection;
 mod interrupt;
+mod log_progress;
 mod named_dictionaries;
 mod named_model;
 mod output;

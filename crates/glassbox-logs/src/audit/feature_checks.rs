@@ -12,12 +12,12 @@ const FEWEST_IDS: usize = 20;
 pub(super) fn check(
     listed: &[FeatureRecord],
     in_logs: &BTreeSet<FeatureId>,
-    dictionary: Option<&DictionaryFacts>,
+    dictionaries: &[DictionaryFacts],
     findings: &mut Vec<Finding>,
 ) {
     check_join(listed, in_logs, findings);
-    check_ids(listed, in_logs, dictionary, findings);
-    check_means(listed, dictionary, findings);
+    check_ids(listed, in_logs, dictionaries, findings);
+    check_means(listed, dictionaries, findings);
 }
 
 fn check_join(listed: &[FeatureRecord], in_logs: &BTreeSet<FeatureId>, findings: &mut Vec<Finding>) {
@@ -61,10 +61,16 @@ fn check_join(listed: &[FeatureRecord], in_logs: &BTreeSet<FeatureId>, findings:
     );
 }
 
+/// The dictionary of a layer.
+fn of_layer(dictionaries: &[DictionaryFacts], layer: u32) -> Option<&DictionaryFacts> {
+    let own = dictionaries.iter().find(|facts| facts.layer == Some(layer));
+    own.or_else(|| dictionaries.iter().find(|facts| facts.layer.is_none()))
+}
+
 fn check_ids(
     listed: &[FeatureRecord],
     in_logs: &BTreeSet<FeatureId>,
-    dictionary: Option<&DictionaryFacts>,
+    dictionaries: &[DictionaryFacts],
     findings: &mut Vec<Finding>,
 ) {
     let all: BTreeSet<FeatureId> = listed
@@ -72,32 +78,42 @@ fn check_ids(
         .map(|record| record.feature)
         .chain(in_logs.iter().copied())
         .collect();
-    if all.is_empty() {
-        return;
-    }
-    let highest = all.iter().map(|id| id.feature).max().unwrap_or(0);
-    let Some(dictionary) = dictionary else {
+    let (known, unknown): (Vec<FeatureId>, Vec<FeatureId>) = all
+        .iter()
+        .copied()
+        .partition(|id| of_layer(dictionaries, id.layer).is_some());
+    if !unknown.is_empty() {
+        let count = unknown.len() as u64;
+        let highest = unknown.iter().map(|id| id.feature).max().unwrap_or(0);
         let what = format!(
-            "whether the dictionary has these features (the highest index is {highest}) and can give their means was not checked"
+            "whether the dictionaries have {} (the highest index is {highest}) and can give their means was not checked",
+            counted(count, "feature")
         );
         findings.push(
-            Finding::new(Severity::Fact, FindingKind::NotChecked, all.len() as u64, what)
-                .remedy("name it with --dictionary, or state its size with --dictionary-features"),
+            Finding::new(Severity::Fact, FindingKind::NotChecked, count, what).remedy(
+                "name the dictionaries with --dictionary, or state their size with --dictionary-features",
+            ),
         );
-        return;
-    };
-    let outside: Vec<Example> = all
+    }
+    let outside: Vec<Example> = known
         .iter()
-        .filter(|id| u64::from(id.feature) >= dictionary.features)
-        .map(|id| Example::new(id.to_string(), u64::from(id.feature), ""))
+        .filter_map(|id| {
+            let features = of_layer(dictionaries, id.layer)?.features;
+            (u64::from(id.feature) >= features).then(|| {
+                Example::new(
+                    id.to_string(),
+                    u64::from(id.feature),
+                    format!("of {features} features"),
+                )
+            })
+        })
         .collect();
     if !outside.is_empty() {
         let count = outside.len() as u64;
         let what = format!(
-            "{} of {} are outside the dictionary, whose last feature is {}",
+            "{} of {} are outside their dictionaries",
             grouped(count),
-            counted(all.len() as u64, "feature"),
-            dictionary.features.saturating_sub(1)
+            counted(known.len() as u64, "feature")
         );
         findings.push(
             Finding::new(Severity::Error, FindingKind::OutsideDictionary, count, what)
@@ -105,23 +121,27 @@ fn check_ids(
                 .examples(outside),
         );
     }
-    let Some(width) = dictionary.model_width else {
-        return;
-    };
-    if all.len() >= FEWEST_IDS && width < dictionary.features && u64::from(highest) < width {
-        let chance =
-            (width as f64 / dictionary.features as f64).powi(i32::try_from(all.len()).unwrap_or(i32::MAX));
+    // The share of each dictionary that lies below the width of the residual stream.
+    let shares: Vec<f64> = known
+        .iter()
+        .filter_map(|id| {
+            let facts = of_layer(dictionaries, id.layer)?;
+            let width = facts.model_width.filter(|width| *width < facts.features)?;
+            (u64::from(id.feature) < width).then(|| width as f64 / facts.features as f64)
+        })
+        .collect();
+    if shares.len() >= FEWEST_IDS && shares.len() == known.len() {
+        let chance = shares.iter().map(|share| share.ln()).sum::<f64>() / std::f64::consts::LN_10;
         let what = format!(
-            "all {} indices are below {width}, the width of the residual stream, though the dictionary has {} features: chance \
-             {chance:.1e} if they were drawn from it",
-            grouped(all.len() as u64),
-            grouped(dictionary.features)
+            "all {} indices are below the width of the residual stream, though their dictionaries are wider: chance 10^{chance:.0} \
+             if they were drawn from the whole of them",
+            grouped(shares.len() as u64)
         );
         findings.push(
             Finding::new(
                 Severity::Warning,
                 FindingKind::ResidualPositions,
-                all.len() as u64,
+                shares.len() as u64,
                 what,
             )
             .remedy(
@@ -131,34 +151,53 @@ fn check_ids(
     }
 }
 
-fn check_means(listed: &[FeatureRecord], dictionary: Option<&DictionaryFacts>, findings: &mut Vec<Finding>) {
-    let non_negative = dictionary.is_some_and(|dictionary| dictionary.is_non_negative);
-    let negative: Vec<Example> = listed
+/// Why a mean cannot come from a dictionary, if it cannot. Of n activations that are 0 or above a threshold, the mean is 0 or
+/// above a n-th of it.
+fn impossible(
+    mean: Option<f64>,
+    count: Option<u64>,
+    feature: u32,
+    facts: Option<&DictionaryFacts>,
+) -> Option<String> {
+    let mean = mean?;
+    if mean < 0.0 {
+        return Some(format!("mean {mean}"));
+    }
+    let threshold = f64::from(*facts?.thresholds.get(feature as usize)?);
+    let least = threshold / count.filter(|count| *count > 0)? as f64;
+    // Means are written with a few digits, and single precision rounds.
+    (mean > 0.0 && mean < least * (1.0 - 1e-3))
+        .then(|| format!("mean {mean}, though the least above 0 is {least}"))
+}
+
+fn check_means(listed: &[FeatureRecord], dictionaries: &[DictionaryFacts], findings: &mut Vec<Finding>) {
+    let mut is_certain = false;
+    let wrong: Vec<Example> = listed
         .iter()
         .filter_map(|record| {
-            let means = [record.measures.mean_a, record.measures.mean_b];
-            let lowest = means.into_iter().flatten().fold(f64::INFINITY, f64::min);
-            (lowest < 0.0).then(|| Example::new(record.feature.to_string(), 0, format!("mean {lowest}")))
+            let facts = of_layer(dictionaries, record.feature.layer);
+            let (measures, feature) = (&record.measures, record.feature.feature);
+            let why = impossible(measures.mean_a, measures.n_a, feature, facts)
+                .or_else(|| impossible(measures.mean_b, measures.n_b, feature, facts))?;
+            is_certain |= facts.is_some_and(|facts| facts.is_non_negative);
+            Some(Example::new(record.feature.to_string(), 0, why))
         })
         .collect();
-    if !negative.is_empty() {
-        let count = negative.len() as u64;
-        let (severity, why) = if non_negative {
-            (Severity::Error, "the dictionary's activations are never negative")
+    if !wrong.is_empty() {
+        let count = wrong.len() as u64;
+        let (severity, why) = if is_certain {
+            (Severity::Error, "the dictionary cannot give")
         } else {
             (
                 Severity::Warning,
-                "activations after a ReLU, JumpReLU or TopK are never negative",
+                "no dictionary with ReLU, JumpReLU or TopK can give",
             )
         };
-        let what = format!(
-            "{} have a negative mean, but {why}",
-            counted(count, "listed feature")
-        );
+        let what = format!("{} have a mean that {why}", counted(count, "listed feature"));
         findings.push(
             Finding::new(severity, FindingKind::ImpossibleMeans, count, what)
                 .remedy("the means come from another space, such as the residual stream; measure them again")
-                .examples(negative),
+                .examples(wrong),
         );
     }
     let equal: Vec<Example> = listed

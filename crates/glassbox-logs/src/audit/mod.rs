@@ -18,7 +18,7 @@ mod trial_checks;
 pub use analysis::Analysis;
 pub use comparison::{ComparedSet, Flips, ParserComparison, ParserIdentity};
 pub use criterion::{Criterion, DoseTrend, StudyCriterion};
-pub use finding::{Example, Finding, FindingKind, Severity};
+pub use finding::{Example, Finding, FindingKind, Severity, grouped};
 pub use problem_tally::ProblemCount;
 pub use report::{AuditReport, LayerCount, PlannedTrials, Support, Totals, TreatmentCount};
 pub use run::audit;

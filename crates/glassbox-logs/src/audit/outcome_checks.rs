@@ -294,12 +294,8 @@ fn check_validity(treatments: &[TreatmentCount], findings: &mut Vec<Finding>) {
     );
 }
 
-/// Checks counted cells.
-pub(super) fn check_aggregates(
-    aggregates: &[AggregateRecord],
-    analysis: Analysis,
-    findings: &mut Vec<Finding>,
-) {
+/// Checks counted cells; `decides` says that the analysis has nothing else.
+pub(super) fn check_aggregates(aggregates: &[AggregateRecord], decides: bool, findings: &mut Vec<Finding>) {
     if aggregates.is_empty() {
         return;
     }
@@ -311,10 +307,10 @@ pub(super) fn check_aggregates(
     let rates: Vec<f64> = aggregates.iter().filter_map(rate).collect();
     let first = rates.first().copied().unwrap_or(0.0);
     if rates.len() > 1 && rates.iter().all(|rate| *rate == first) {
-        let severity = if analysis == Analysis::Words {
-            Severity::Warning
-        } else {
+        let severity = if decides {
             Severity::Error
+        } else {
+            Severity::Warning
         };
         let what = format!(
             "every one of {} stop rates is exactly {first}: nothing can differ between arms",

@@ -135,14 +135,10 @@ impl Gathered {
         let treatments = outcome_checks::treatments(&index);
         let fewest = settings.fewest_trials;
         outcome_checks::check(&index, &treatments, &totals, analysis, fewest, &mut findings);
-        outcome_checks::check_aggregates(&self.aggregates, analysis, &mut findings);
+        let decides = totals.trials == 0 && analysis != Analysis::Words;
+        outcome_checks::check_aggregates(&self.aggregates, decides, &mut findings);
         amount_checks::check(&index, &mut findings);
-        feature_checks::check(
-            &self.features,
-            &in_logs,
-            settings.dictionary.as_ref(),
-            &mut findings,
-        );
+        feature_checks::check(&self.features, &in_logs, &settings.dictionaries, &mut findings);
         let asked_for = settings.analysis.is_some();
         let support = support::judge(
             &index,

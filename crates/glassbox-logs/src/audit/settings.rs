@@ -17,8 +17,8 @@ pub struct AuditSettings {
     pub planned_trials: Option<u64>,
     /// Fewest trials of a cell that a comparison needs. The study's own criterion needs 10.
     pub fewest_trials: u64,
-    /// The dictionary that the features come from, where it is known.
-    pub dictionary: Option<DictionaryFacts>,
+    /// The dictionaries that the features come from, as far as they are known.
+    pub dictionaries: Vec<DictionaryFacts>,
     /// What marks a response that repeats the prompt.
     pub echo: Regex,
     /// Two parsers to compare on all responses.
@@ -33,7 +33,7 @@ impl AuditSettings {
             outcome: OutcomeSource::Recorded,
             planned_trials: None,
             fewest_trials: 10,
-            dictionary: None,
+            dictionaries: Vec::new(),
             echo,
             compare: None,
         }
@@ -41,14 +41,18 @@ impl AuditSettings {
 }
 
 /// What is known of a dictionary without its weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DictionaryFacts {
+    /// The layer that it belongs to; `None` for all layers without one of their own.
+    pub layer: Option<u32>,
     /// Number of its features.
     pub features: u64,
     /// Width of the residual stream that it reads, where it is known.
     pub model_width: Option<u64>,
     /// Whether its activations are never negative (ReLU, JumpReLU, TopK after ReLU).
     pub is_non_negative: bool,
+    /// Threshold of each feature, in the units of its activations; empty if it has none. An active feature is above it.
+    pub thresholds: Vec<f32>,
 }
 
 /// A response repeats the prompt if one of its lines begins as a line of the study's prompts does.

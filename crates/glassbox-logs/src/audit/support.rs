@@ -54,10 +54,11 @@ pub(super) fn judge(
         *counts.entry((cell.feature, prompt, arm, dose)).or_default() += usable;
     }
     for record in aggregates {
-        all.extend(record.feature);
-        if analysis == Analysis::Words {
+        // Counts have no doses and no words.
+        if analysis != Analysis::Effects {
             continue;
         }
+        all.extend(record.feature);
         let Some(arm) = arm_of(&record.condition.arm) else {
             continue;
         };

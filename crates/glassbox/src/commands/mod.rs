@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod audit;
 mod demo;
 mod dictionary_job;
 mod encode;
@@ -7,6 +8,7 @@ mod evaluate;
 mod extract;
 mod features;
 mod generate;
+mod import;
 mod inspect;
 mod merge;
 mod patch;
@@ -40,6 +42,8 @@ pub fn run(arguments: &Arguments) -> Result<u8, CliError> {
         Verb::Screen(verb) => screen::screen(verb, arguments.quiet),
         Verb::Evaluate(verb) => evaluate::evaluate(verb, arguments.quiet),
         Verb::Features(verb) => features::features(verb, arguments.quiet),
+        Verb::Audit(verb) => audit::audit(verb, arguments.quiet),
+        Verb::Import(verb) => import::import(verb, arguments.quiet),
         Verb::Report(verb) => report::report(verb),
     }
 }
