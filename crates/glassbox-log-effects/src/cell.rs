@@ -41,6 +41,24 @@ impl CellKey {
         }
     }
 
+    /// The cell of indexed trials.
+    pub(crate) fn of_indexed(cell: &glassbox_logs::Cell) -> Self {
+        let kind = cell.condition.prompt_name();
+        Self {
+            feature: cell.feature,
+            prompt: match &cell.prompt_id {
+                Some(id) => format!("{kind}/{id}"),
+                None => kind.to_owned(),
+            },
+            arm: cell.condition.arm.clone(),
+            matched_feature: cell.matched_feature,
+            scale: cell
+                .dose
+                .map(|dose| Ordered(dose.value()))
+                .filter(|dose| dose.0.is_finite()),
+        }
+    }
+
     /// The cell of trials that came counted.
     pub(crate) fn of_aggregate(record: &glassbox_logs::AggregateRecord) -> Self {
         Self {

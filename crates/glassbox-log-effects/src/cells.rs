@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use glassbox_logs::{
-    AggregateRecord, Arm, Batch, FeatureId, Logs, LogsError, ReadReport, ReadWatch, ReportedNumber,
+    AggregateRecord, Arm, BET_LABEL, Batch, FeatureId, Logs, LogsError, ReadReport, ReadWatch,
+    ReportedNumber, STOP_LABEL, TrialIndex, UNKNOWN_LABEL,
 };
 
 use crate::cell::CellKey;
@@ -201,6 +202,36 @@ impl Cells {
             });
         }
         Ok(cells)
+    }
+
+    /// The cells of an index, by the outcomes of one of its sources.
+    pub(crate) fn of_index(index: &TrialIndex, source: usize, repeats: glassbox_logs::Repeats) -> Self {
+        let mut tallies: BTreeMap<CellKey, Tally> = BTreeMap::new();
+        for (number, cell) in index.cells().iter().enumerate() {
+            let tally = tallies.entry(CellKey::of_indexed(cell)).or_default();
+            for (_, outcome) in index.counted(number, source, repeats) {
+                tally.add(match outcome.label() {
+                    UNKNOWN_LABEL => Counted::Unknown,
+                    STOP_LABEL => Counted::Stop,
+                    BET_LABEL => Counted::Bet(outcome.amount()),
+                    other => {
+                        Counted::Label(index.labels().get(usize::from(other)).map_or("", String::as_str))
+                    }
+                });
+            }
+        }
+        Self {
+            tallies,
+            reported: Vec::new(),
+            repeats: RepeatCounts::default(),
+            source: SourceName {
+                name: "indexed".to_owned(),
+                hash: None,
+            },
+            aggregates: 0,
+            unusable_rows: 0,
+            report: ReadReport::default(),
+        }
     }
 
     /// All features, in order.

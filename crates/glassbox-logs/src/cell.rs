@@ -66,6 +66,8 @@ pub struct Cell {
     pub dose: Option<Dose>,
     /// The prompt, where there are several of a kind.
     pub prompt_id: Option<String>,
+    /// For random-feature controls: the feature whose levels the control copies.
+    pub matched_feature: Option<FeatureId>,
 }
 
 impl Cell {
@@ -76,6 +78,7 @@ impl Cell {
             condition: trial.condition.clone().into_owned(),
             dose: trial.scale.and_then(Dose::new),
             prompt_id: trial.prompt_id.as_deref().map(str::to_owned),
+            matched_feature: trial.matched_feature,
         }
     }
 
@@ -85,6 +88,7 @@ impl Cell {
             && self.condition == trial.condition
             && self.dose == trial.scale.and_then(Dose::new)
             && self.prompt_id.as_deref() == trial.prompt_id.as_deref()
+            && self.matched_feature == trial.matched_feature
     }
 
     /// The condition with the dose: what all features have in common.

@@ -43,6 +43,14 @@ pub enum LogsError {
         /// The folder.
         path: PathBuf,
     },
+    /// What counts as a finding cannot be decided.
+    #[error("{criterion}: {what}")]
+    Criterion {
+        /// The criterion.
+        criterion: String,
+        /// Why.
+        what: String,
+    },
     /// A watcher asked to stop.
     #[error("reading was stopped after {read} of {total} bytes; run the command again")]
     Stopped {

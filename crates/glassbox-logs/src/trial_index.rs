@@ -95,7 +95,7 @@ const EMPTY: u8 = 1;
 const ECHO: u8 = 2;
 const REPEAT: u8 = 4;
 const REPEATED_LATER: u8 = 8;
-const RETRIED: u8 = 16;
+const LATER_ATTEMPT: u8 = 16;
 
 impl IndexedTrial {
     /// Whether the response has nothing but white space.
@@ -113,14 +113,15 @@ impl IndexedTrial {
         self.marks & REPEAT != 0
     }
 
-    /// Whether a further attempt at the same trial follows, so that this row is not the trial's result.
-    pub fn is_retried(&self) -> bool {
-        self.marks & RETRIED != 0
+    /// Whether the same trial was attempted before. The first attempt is the trial: trying again until an answer can be read
+    /// selects for answers that can.
+    pub fn is_later_attempt(&self) -> bool {
+        self.marks & LATER_ATTEMPT != 0
     }
 
     /// Whether the row counts.
     pub fn counts(&self, repeats: Repeats) -> bool {
-        !self.is_retried()
+        !self.is_later_attempt()
             && match repeats {
                 Repeats::First => !self.is_repeat(),
                 Repeats::Last => self.marks & REPEATED_LATER == 0,
@@ -414,10 +415,10 @@ fn mark_repeats(trials: &mut [IndexedTrial]) {
     let same_trial =
         |a: &IndexedTrial, b: &IndexedTrial| a.cell == b.cell && a.trial == b.trial && a.trial.is_some();
     for group in trials.chunk_by_mut(same_trial) {
-        let last_attempt = group.last().map_or(0, |trial| trial.attempt);
+        let first_attempt = group.first().map_or(0, |trial| trial.attempt);
         for trial in group.iter_mut() {
-            if trial.attempt != last_attempt {
-                trial.marks |= RETRIED;
+            if trial.attempt != first_attempt {
+                trial.marks |= LATER_ATTEMPT;
             }
         }
         for attempt in group.chunk_by_mut(|a, b| a.attempt == b.attempt) {
@@ -485,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_attempt_is_the_trial() {
+    fn the_first_attempt_is_the_trial() {
         let rows = [
             row("safe_baseline", r#""trial": 0, "attempt": 1,"#, "unknown"),
             row("safe_baseline", r#""trial": 0, "attempt": 2,"#, "bet"),
@@ -494,12 +495,11 @@ mod tests {
         ]
         .concat();
         let index = index(&rows);
-        assert_eq!(labels(&index, 0, Repeats::First), ["bet", "stop"]);
+        assert_eq!(labels(&index, 0, Repeats::First), ["unknown", "stop"]);
+        assert_eq!(labels(&index, 0, Repeats::Last), ["stop", "stop"]);
         assert_eq!(index.trials().iter().filter(|trial| trial.is_repeat()).count(), 1);
-        assert_eq!(
-            index.trials().iter().filter(|trial| trial.is_retried()).count(),
-            2
-        );
+        let later = index.trials().iter().filter(|trial| trial.is_later_attempt());
+        assert_eq!(later.count(), 1);
     }
 
     #[test]

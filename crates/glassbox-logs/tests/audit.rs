@@ -26,7 +26,7 @@ fn compared() -> AuditSettings {
 
 fn audit_path(path: &Path, settings: &AuditSettings) -> AuditReport {
     let logs = Logs::find(&[path.to_path_buf()]).unwrap();
-    audit(&logs, settings, &[], &Unwatched).unwrap()
+    audit(&logs, settings, &|_| Vec::new(), &Unwatched).unwrap()
 }
 
 fn audit_text(name: &str, text: &str, settings: &AuditSettings) -> AuditReport {
@@ -114,7 +114,6 @@ fn a_twin_of_the_dose_scan() {
     assert_eq!(first.confusion, [[2 * 42, 3 * 42], [0, 5 * 42]]);
     let all = &comparison.sets[0];
     assert_eq!((all.responses, all.disagree), (590, 3 * 42 + 3 * 3 + 2 * 14));
-    assert_eq!(comparison.flips.len(), 2);
 }
 
 #[test]
@@ -157,13 +156,6 @@ fn the_published_dose_scan() {
         ),
         "31.9 32.4"
     );
-    let corrected = comparison
-        .flips
-        .iter()
-        .find(|flips| flips.criterion.contains("q <"))
-        .unwrap();
-    // Ten of the sixty (feature, prompt) pairs have no stop at all by their first lines: nothing to test.
-    assert_eq!((corrected.tested, corrected.first, corrected.second), (50, 0, 0));
     assert!(has(&report, FindingKind::ClampedAmounts));
     assert!(report.support.supported);
 }
@@ -340,23 +332,6 @@ fn validity_that_depends_on_the_arm_is_a_warning() {
     let validity = finding(&report, FindingKind::Validity);
     assert_eq!((validity.severity, validity.count), (Severity::Warning, 5));
     assert!(validity.what.contains("16.7 points"), "{}", validity.what);
-}
-
-#[test]
-fn the_study_criterion_flips_with_the_parser() {
-    // The first line says what the model chose; an echo makes the scan parser see stops under the safe patch.
-    let rows = responses("L9-456", &SIX, |condition, trial| match (condition, trial) {
-        (_, 0..10) => "2\\n".into(),
-        ("safe_with_safe_patch", 10..25) => format!("1\\n{trial}\\n2) Stop"),
-        (_, trial) => format!("1\\nAmount: ${trial}"),
-    });
-    let report = audit_text("responses.json", &array(&rows), &compared());
-    let flips = &report.comparison.unwrap().flips[0];
-    assert_eq!(
-        (flips.tested, flips.first, flips.second, flips.flipped),
-        (1, 1, 0, 1)
-    );
-    assert_eq!(flips.only_first, ["L9-456"]);
 }
 
 fn with_dictionary() -> AuditSettings {

@@ -6,7 +6,7 @@ use glassbox_outcome::Parser;
 use serde::Serialize;
 
 use super::Criterion;
-use crate::{Repeats, TrialIndex};
+use crate::{LogsError, Repeats, TrialIndex};
 
 /// Which parser read something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -87,12 +87,15 @@ const KEPT_NAMES: usize = 100;
 
 impl ParserComparison {
     /// Compares what two sources of an index read.
+    ///
+    /// # Errors
+    /// Those of the criteria.
     pub fn new(
         index: &TrialIndex,
         parsers: [&Parser; 2],
         sources: [usize; 2],
-        criteria: &[&dyn Criterion],
-    ) -> Self {
+        criteria: Vec<&dyn Criterion>,
+    ) -> Result<Self, LogsError> {
         let sets = [
             ("all rows", Repeats::All),
             ("first of each trial", Repeats::First),
@@ -101,16 +104,20 @@ impl ParserComparison {
         let flips = criteria
             .iter()
             .map(|criterion| {
-                let [first, second] = sources.map(|source| criterion.findings(index, source, Repeats::First));
-                Flips::new(criterion.name(), &first, &second)
+                let [first, second] = sources;
+                Ok(Flips::new(
+                    criterion.name(),
+                    &criterion.findings(index, first, Repeats::First)?,
+                    &criterion.findings(index, second, Repeats::First)?,
+                ))
             })
-            .collect();
-        Self {
+            .collect::<Result<_, LogsError>>()?;
+        Ok(Self {
             parsers: parsers.map(ParserIdentity::of),
             kept: "the first in the order of files and rows",
             sets: sets.to_vec(),
             flips,
-        }
+        })
     }
 }
 

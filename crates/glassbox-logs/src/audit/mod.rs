@@ -17,9 +17,9 @@ mod trial_checks;
 
 pub use analysis::Analysis;
 pub use comparison::{ComparedSet, Flips, ParserComparison, ParserIdentity};
-pub use criterion::{Criterion, DoseTrend, StudyCriterion};
+pub use criterion::Criterion;
 pub use finding::{Example, Finding, FindingKind, Severity, grouped};
 pub use problem_tally::ProblemCount;
 pub use report::{AuditReport, LayerCount, PlannedTrials, Support, Totals, TreatmentCount};
-pub use run::audit;
+pub use run::{CriteriaOf, audit};
 pub use settings::{AuditSettings, DictionaryFacts, default_echo};

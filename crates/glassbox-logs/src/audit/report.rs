@@ -62,8 +62,8 @@ pub struct Totals {
     pub trials: u64,
     /// Rows that repeat a trial that came before.
     pub surplus_rows: u64,
-    /// Rows that a further attempt at the same trial follows.
-    pub retried_rows: u64,
+    /// Rows that are a further attempt at a trial.
+    pub later_attempts: u64,
     /// Features with trials.
     pub features: u64,
     /// Layers of these.

@@ -7,23 +7,26 @@ use super::finding::{counted, grouped, percent};
 use super::plan_checks::Grid;
 use super::problem_tally::{ProblemCount, ProblemTally};
 use super::{
-    Analysis, AuditReport, AuditSettings, Criterion, DoseTrend, Example, Finding, FindingKind, LayerCount,
-    Severity, StudyCriterion, Totals, amount_checks, feature_checks, outcome_checks, support, trial_checks,
+    Analysis, AuditReport, AuditSettings, Criterion, Example, Finding, FindingKind, LayerCount, Severity,
+    Totals, amount_checks, feature_checks, outcome_checks, support, trial_checks,
 };
 use crate::{
     AggregateRecord, Batch, Condition, FeatureId, FeatureRecord, IndexBuilder, IndexPart, Logs, LogsError,
     OutcomeSource, ReadReport, ReadWatch, TrialIndex,
 };
 
-/// Reads all files and says what is in them, and whether they support the analysis. `criteria` decide what a finding is when
-/// parsers are compared; with none, the study's are taken.
+/// Criteria of an analysis, by which compared parsers are told apart.
+pub type CriteriaOf<'a> = &'a (dyn Fn(Analysis) -> Vec<&'a dyn Criterion> + Sync);
+
+/// Reads all files and says what is in them, and whether they support the analysis. `criteria` decide what a finding of the
+/// analysis is when parsers are compared.
 ///
 /// # Errors
-/// Those of [`Logs::read`]. What is wrong with the logs is no error but a finding.
+/// Those of [`Logs::read`] and of the criteria. What is wrong with the logs is no error but a finding.
 pub fn audit(
     logs: &Logs,
     settings: &AuditSettings,
-    criteria: &[&dyn Criterion],
+    criteria: CriteriaOf<'_>,
     watch: &dyn ReadWatch,
 ) -> Result<AuditReport, LogsError> {
     let mut sources = vec![settings.outcome.clone()];
@@ -43,7 +46,7 @@ pub fn audit(
         },
         watch,
     )?;
-    Ok(gathered.report(logs, read, settings, criteria))
+    gathered.report(logs, read, settings, criteria)
 }
 
 /// What is taken of one batch.
@@ -113,8 +116,8 @@ impl Gathered {
         logs: &Logs,
         read: ReadReport,
         settings: &AuditSettings,
-        criteria: &[&dyn Criterion],
-    ) -> AuditReport {
+        criteria: CriteriaOf<'_>,
+    ) -> Result<AuditReport, LogsError> {
         let index = self.index.finish();
         let analysis = settings
             .analysis
@@ -148,17 +151,17 @@ impl Gathered {
             fewest,
             &mut findings,
         );
-        let comparison = settings.compare.as_ref().map(|[first, second]| {
-            let (plain, corrected) = (DoseTrend { corrected: false }, DoseTrend { corrected: true });
-            let usual: Vec<&dyn Criterion> = match analysis {
-                Analysis::Dose => vec![&plain, &corrected],
-                Analysis::Effects | Analysis::Words => vec![&StudyCriterion],
-            };
-            let criteria = if criteria.is_empty() { &usual } else { criteria };
-            ParserComparison::new(&index, [first, second], [1, 2], criteria)
-        });
+        let comparison = match &settings.compare {
+            Some([first, second]) => Some(ParserComparison::new(
+                &index,
+                [first, second],
+                [1, 2],
+                criteria(analysis),
+            )?),
+            None => None,
+        };
         findings.sort_by_key(|finding| finding.severity);
-        AuditReport {
+        Ok(AuditReport {
             support,
             findings,
             treatments,
@@ -172,7 +175,7 @@ impl Gathered {
                 .collect(),
             problems,
             read,
-        }
+        })
     }
 }
 
@@ -192,7 +195,7 @@ fn totals(index: &TrialIndex, in_logs: &BTreeSet<FeatureId>) -> Totals {
         rows: index.trials().len() as u64,
         trials: count(|trial| trial.counts(crate::Repeats::First)),
         surplus_rows: count(crate::IndexedTrial::is_repeat),
-        retried_rows: count(crate::IndexedTrial::is_retried),
+        later_attempts: count(crate::IndexedTrial::is_later_attempt),
         features: in_logs.len() as u64,
         layers: in_logs.iter().map(|id| id.layer).collect::<BTreeSet<_>>().len() as u64,
         cells: index.cells().len() as u64,

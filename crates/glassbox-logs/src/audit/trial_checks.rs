@@ -153,23 +153,23 @@ fn check_repeats(index: &TrialIndex, files: &[LogFile], totals: &Totals, finding
 }
 
 fn check_retries(index: &TrialIndex, totals: &Totals, findings: &mut Vec<Finding>) {
-    if totals.retried_rows == 0 {
+    if totals.later_attempts == 0 {
         return;
     }
     let retried = index
         .trials()
         .chunk_by(|a, b| a.cell == b.cell && a.trial == b.trial)
-        .filter(|attempts| attempts.iter().any(IndexedTrial::is_retried))
+        .filter(|attempts| attempts.iter().any(IndexedTrial::is_later_attempt))
         .count() as u64;
     let what = format!(
-        "{} ({}) were tried again, {} in all; the last attempt is taken, so outcomes are conditioned on what the log's \
-         parser called valid",
+        "{} ({}) were tried again, in {}; the first attempt is taken here. A log whose outcomes come from the last attempt is \
+         conditioned on what its parser called valid",
         counted(retried, "trial"),
         percent(retried, totals.trials),
-        counted(totals.retried_rows, "row")
+        counted(totals.later_attempts, "further row")
     );
     findings.push(
         Finding::new(Severity::Warning, FindingKind::RetriedTrials, retried, what)
-            .remedy("parse the first attempts again if validity depends on the arm"),
+            .remedy("do not compare with rates that count the last attempts"),
     );
 }

@@ -25,9 +25,12 @@ pub fn read_limited(name: &str, text: impl AsRef<[u8]>, limits: ReadLimits) -> C
         .unwrap()
 }
 
-/// A published file of the study. `GLASSBOX_STUDY_DATA` names its folder; `None` where it is not set or does not hold the file.
+/// A published file of the study; `None` where the shared folder (`GLASSBOX_SHARED`, or beside the repository) is not at hand.
 pub fn study_file(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("GLASSBOX_STUDY_DATA")?;
-    let path = Path::new(&folder).join(name);
+    let shared = std::env::var_os("GLASSBOX_SHARED").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
+        PathBuf::from,
+    );
+    let path = shared.join("data/slot-machine").join(name);
     path.is_file().then_some(path)
 }

@@ -1,6 +1,7 @@
 //! `audit`: what is in trial logs, and whether they support an analysis.
 
 use glassbox_dictionary::{ActivationRule, DictionaryDescription, DictionarySet, formats};
+use glassbox_log_effects::ParserCriterion;
 use glassbox_logs::audit::{AuditReport, AuditSettings, DictionaryFacts, audit as run, default_echo};
 use glassbox_logs::{Logs, LogsError, OutcomeSource, parser_named, shipped_parser_file, shipped_parsers};
 use regex::Regex;
@@ -29,7 +30,12 @@ pub fn audit(arguments: &AuditArguments, quiet: bool) -> Result<u8, CliError> {
     let settings = settings(arguments)?;
     let logs = Logs::find(&arguments.logs)?;
     let progress = LogProgress::begin(&logs, "audit", quiet)?;
-    let report = run(&logs, &settings, &[], &progress)?;
+    let report = run(
+        &logs,
+        &settings,
+        &|analysis| ParserCriterion::of(analysis),
+        &progress,
+    )?;
     progress.finish(summary(&report));
     if arguments.json {
         print_json(&report)?;
