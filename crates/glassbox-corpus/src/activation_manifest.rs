@@ -15,7 +15,7 @@ use crate::{
 pub const ACTIVATIONS_FILE: &str = "activations.json";
 
 /// Format of the folder.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a folder of activations holds, and what made it. It has no times in it: the same extraction gives the same bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub struct ActivationManifest {
     pub corpus: DocumentSource,
     /// The files that they were read from.
     pub files: Vec<CorpusFile>,
+    /// Checksum of their content; see [`crate::DocumentReader::fingerprint`].
+    pub fingerprint: Checksum,
     /// How documents became rows, with every default resolved.
     pub rows: RowOptions,
     /// The sites, in the order of the pass's request.

@@ -1,9 +1,10 @@
 //! Where activations come from.
 
 use glassbox_model::site::Site;
+use glassbox_store::Checksum;
 use serde::{Deserialize, Serialize};
 
-use crate::{ActivationBatch, CorpusError, RowBatchesState, RowOptions};
+use crate::{ActivationBatch, CorpusError, DocumentSource, RowBatchesState, RowOptions};
 
 /// A site of a source, and how wide its rows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +40,12 @@ pub struct ActivationOrigin {
     pub model: Option<String>,
     /// BLAKE3 of the tokenizer's file.
     pub tokenizer: Option<String>,
-    /// The files of the corpus, as they were asked for.
+    /// The documents, as they were asked for.
     #[serde(default)]
-    pub corpus: Vec<String>,
+    pub documents: Option<DocumentSource>,
+    /// Checksum of what they were read from; see [`crate::DocumentReader::fingerprint`].
+    #[serde(default)]
+    pub content: Option<Checksum>,
     /// How documents became rows, with every default resolved.
     pub rows: Option<RowOptions>,
 }

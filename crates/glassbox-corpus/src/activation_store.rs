@@ -5,12 +5,16 @@ use std::sync::OnceLock;
 
 use glassbox_kernels::MappedFile;
 use glassbox_model::site::Site;
-use glassbox_store::hash_file;
+use glassbox_store::{hash_bytes, hash_file};
 use glassbox_tensors::SafetensorsHeader;
 
 use crate::activation_type::{decode, first_above};
 use crate::shard_file::SHARD_FORMAT;
 use crate::{ActivationManifest, ActivationType, CorpusError, ShardEntry, SourceSite, Split};
+
+/// What is said of a shard whose content is another one.
+const DAMAGED: &str = "its checksum is not the recorded one: it is damaged, or of another extraction; `extract --resume` with the flags \
+                       of the extraction makes it again";
 
 /// A folder of activations. Shards are mapped when they are first used: memory is what the operating system chooses to keep.
 #[derive(Debug)]
@@ -126,7 +130,7 @@ impl ActivationStore {
             if hash_file(&path)? != shard.checksum {
                 return Err(CorpusError::Shard {
                     path,
-                    problem: "its checksum is not the recorded one".to_owned(),
+                    problem: DAMAGED.to_owned(),
                 });
             }
             advanced(shard.bytes);
@@ -160,7 +164,7 @@ impl ActivationStore {
         Ok(values)
     }
 
-    /// A shard by its number. It is mapped and checked when it is first asked for.
+    /// A shard by its number. It is mapped and compared with its checksum when it is first asked for.
     ///
     /// # Errors
     /// [`CorpusError::Shard`] if it is of another extraction, or damaged.
@@ -262,7 +266,7 @@ impl Shard {
         };
         let splits_at = start("splits", "U8", &[tokens])?;
         let split = |&byte: &u8| if byte == 0 { Split::Train } else { Split::HeldOut };
-        Ok(Self {
+        let shard = Self {
             documents: longs("documents")?,
             rows: longs("rows")?,
             token_ids: words("token_ids")?,
@@ -274,7 +278,21 @@ impl Shard {
             tokens,
             values,
             file,
-        })
+        };
+        if hash_bytes(shard.file.as_bytes()) != entry.checksum {
+            // A value that can't be says more than that something was changed.
+            shard.check_finite()?;
+            return Err(refuse(DAMAGED.to_owned()));
+        }
+        Ok(shard)
+    }
+
+    fn check_finite(&self) -> Result<(), CorpusError> {
+        for (place, site) in self.sites.iter().enumerate() {
+            let mut row = vec![0.0; site.width];
+            (0..self.tokens).try_for_each(|token| self.read(place, token, &mut row))?;
+        }
+        Ok(())
     }
 
     /// Tokens in the shard.

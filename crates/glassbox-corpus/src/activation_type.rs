@@ -100,14 +100,6 @@ impl StoredRows {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        match self {
-            Self::F16(values) => values.clear(),
-            Self::Bf16(values) => values.clear(),
-            Self::F32(values) => values.clear(),
-        }
-    }
-
     /// Sets the number of values; the content is for the caller to fill.
     pub(crate) fn resize(&mut self, count: usize) {
         match self {

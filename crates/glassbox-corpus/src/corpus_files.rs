@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use glassbox_model::locate::{HubEnvironment, HubKind, snapshot, snapshot_of};
+use glassbox_store::{Checksum, hash_bytes, hash_ends, hash_file};
 use globset::GlobBuilder;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,13 @@ pub fn corpus_files(
     for name in &source.paths {
         for (path, format) in files_of(name, source.format, environment)? {
             let metadata = fs::metadata(&path).map_err(|cause| CorpusError::read(&path, cause))?;
+            if !metadata.is_file() {
+                return Err(CorpusError::Path {
+                    name: name.clone(),
+                    problem: "it is no regular file; a corpus is read more than once, so that a pipe or device cannot be one"
+                        .to_owned(),
+                });
+            }
             if seen.insert(path.clone()) {
                 files.push(CorpusFile {
                     path,
@@ -50,6 +58,28 @@ pub fn corpus_files(
         }
     }
     Ok(files)
+}
+
+/// A corpus up to this size is read whole for its checksum.
+const READ_WHOLE: u64 = 4 << 30;
+/// Of a larger one, so much of every file's beginning and of its end.
+const READ_ENDS: u64 = 16 << 20;
+
+/// See [`crate::DocumentReader::fingerprint`].
+pub(crate) fn fingerprint(files: &[CorpusFile]) -> Result<Checksum, CorpusError> {
+    let whole = files.iter().map(|file| file.bytes).sum::<u64>() <= READ_WHOLE;
+    let parts = files
+        .iter()
+        .map(|file| {
+            let ends = (!whole && file.bytes > 2 * READ_ENDS).then_some(READ_ENDS);
+            let content = match ends {
+                None => hash_file(&file.path)?,
+                Some(length) => hash_ends(&file.path, length)?,
+            };
+            Ok(format!("{} {content};", file.bytes))
+        })
+        .collect::<Result<Vec<String>, CorpusError>>()?;
+    Ok(hash_bytes(parts.concat().as_bytes()))
 }
 
 fn files_of(

@@ -7,7 +7,7 @@ use glassbox_model::locate::HubEnvironment;
 use glassbox_store::{Checksum, hash_bytes};
 use serde::{Deserialize, Serialize};
 
-use crate::corpus_files::{CorpusFile, corpus_files};
+use crate::corpus_files::{CorpusFile, corpus_files, fingerprint};
 use crate::document::PlaceInFile;
 use crate::json_lines::JsonLines;
 use crate::parquet_documents::ParquetDocuments;
@@ -131,6 +131,15 @@ impl DocumentReader {
     #[must_use]
     pub fn files(&self) -> &[CorpusFile] {
         &self.files
+    }
+
+    /// A checksum over the content of the files, by which a corpus that changed is noticed: all of it up to 4 GiB, beyond that the
+    /// first and last parts of every file.
+    ///
+    /// # Errors
+    /// [`CorpusError::Store`] if a file cannot be read.
+    pub fn fingerprint(&self) -> Result<Checksum, CorpusError> {
+        fingerprint(&self.files)
     }
 
     /// Where the reader stands: after the document that it gave last.

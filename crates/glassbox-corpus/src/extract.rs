@@ -7,7 +7,7 @@ use glassbox_model::model::Model;
 use glassbox_model::site::Site;
 use glassbox_store::{DiskBudget, FolderLock, Storage, write_json};
 
-use crate::extract_folder::{Begun, Found, begin, manifest, plan};
+use crate::extract_folder::{Begun, Found, begin, manifest, plan, refuse_other_content};
 use crate::forward_rows::ForwardRows;
 use crate::model_activations::describe;
 use crate::shard_file::ShardContent;
@@ -34,7 +34,7 @@ pub struct ExtractSettings {
 }
 
 impl ExtractSettings {
-    /// Half precision, 2048 tokens per pass, shards of 64 MiB, the whole corpus.
+    /// Half precision, 2048 tokens per pass, shards of 32 MiB, the whole corpus.
     #[must_use]
     pub fn of_sites(sites: Vec<Site>) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl ExtractSettings {
             dtype: ActivationType::default(),
             tokens: None,
             batch_tokens: 2048,
-            shard_bytes: 64 << 20,
+            shard_bytes: 32 << 20,
         }
     }
 }
@@ -118,7 +118,8 @@ pub fn extract<B: Backend>(
         disk_limit,
     } = request;
     let forward = ForwardRows::new(model, &settings.sites)?;
-    let wanted = manifest(&forward, &rows, &settings, model, model_hash);
+    let wanted = manifest(&forward, &rows, &settings, model, model_hash)?;
+    refuse_other_content(&out)?;
     let _lock = FolderLock::take(&out)?;
     let Begun { shards, last } = match begin(&out, &wanted, storage, resume)? {
         Found::Complete(manifest) => return Ok(*manifest),

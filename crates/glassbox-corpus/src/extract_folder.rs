@@ -14,16 +14,19 @@ use crate::{
 };
 
 /// The manifest of an extraction that has not begun.
+///
+/// # Errors
+/// Those of reading the corpus.
 pub(crate) fn manifest<B: Backend>(
     forward: &ForwardRows<'_, B>,
     rows: &TokenRows<'_>,
     settings: &ExtractSettings,
     model: &Model<B>,
     model_hash: String,
-) -> ActivationManifest {
+) -> Result<ActivationManifest, CorpusError> {
     let sites = forward.sites().to_vec();
     let per_token = bytes_per_token(&sites, settings.dtype);
-    ActivationManifest {
+    Ok(ActivationManifest {
         format: ActivationManifest::format(),
         glassbox_version: env!("CARGO_PKG_VERSION").to_owned(),
         instruction_set: model.backend().instruction_set(),
@@ -31,6 +34,7 @@ pub(crate) fn manifest<B: Backend>(
         tokenizer: rows.tokenizer().hash().to_owned(),
         corpus: rows.documents().source().clone(),
         files: rows.documents().files().to_vec(),
+        fingerprint: rows.documents().fingerprint()?,
         rows: rows.options().clone(),
         tokens_per_shard: (settings.shard_bytes / per_token).max(1),
         sites,
@@ -41,7 +45,7 @@ pub(crate) fn manifest<B: Backend>(
         counts: None,
         content: None,
         shards: Vec::new(),
-    }
+    })
 }
 
 /// What is in the folder already.
@@ -71,7 +75,6 @@ pub(crate) fn begin(
     let stored = if path.exists() {
         Some(ActivationManifest::read(out)?)
     } else {
-        refuse_other_content(out)?;
         None
     };
     let stored = match stored {
@@ -88,25 +91,34 @@ pub(crate) fn begin(
         });
     }
     stored.ensure_same(wanted, out)?;
-    if stored.complete {
+    if stored.complete && first_damaged(out, &stored.shards).is_none() {
         return Ok(Found::Complete(Box::new(stored)));
     }
     let mut records = Vec::new();
     while let Some(record) = read_record(out, records.len()) {
         records.push(record);
     }
-    // A file that was changed on its way to the disk is most likely the last one; it is made again.
-    while let Some(record) = records.last() {
-        if hash_file(&out.join(&record.shard.file))? == record.shard.checksum {
-            break;
-        }
-        records.pop();
+    // What comes after a damaged shard is made again with it.
+    let shards: Vec<ShardEntry> = records.iter().map(|record| record.shard.clone()).collect();
+    if let Some(damaged) = first_damaged(out, &shards) {
+        records.truncate(damaged);
+    }
+    if stored.complete {
+        // It is one no longer until the missing shards are there.
+        write_json(storage, &path, wanted)?;
     }
     let last = records
         .last()
         .map(|record| (record.batches.clone(), record.taken));
     let shards = records.into_iter().map(|record| record.shard).collect();
     Ok(Found::Begun(Box::new(Begun { shards, last })))
+}
+
+/// The first shard that is not there with its content.
+fn first_damaged(out: &Path, shards: &[ShardEntry]) -> Option<usize> {
+    let is_whole =
+        |shard: &ShardEntry| hash_file(&out.join(&shard.file)).is_ok_and(|found| found == shard.checksum);
+    shards.iter().position(|shard| !is_whole(shard))
 }
 
 /// The record of a shard, if the shard is there with the recorded size.
@@ -117,8 +129,12 @@ fn read_record(out: &Path, number: usize) -> Option<ShardRecord> {
     (metadata.len() == record.shard.bytes).then_some(record)
 }
 
-fn refuse_other_content(out: &Path) -> Result<(), CorpusError> {
+/// Refuses a folder with other things in it, before anything is put there.
+pub(crate) fn refuse_other_content(out: &Path) -> Result<(), CorpusError> {
     let failed = |cause| CorpusError::read(out, cause);
+    if !out.exists() || out.join(ACTIVATIONS_FILE).exists() {
+        return Ok(());
+    }
     let mut names = Vec::new();
     for entry in std::fs::read_dir(out).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();

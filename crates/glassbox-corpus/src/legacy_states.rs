@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use glassbox_model::site::Site;
+use glassbox_store::{Checksum, hash_file};
 use glassbox_tensors::{ElementType, PickledValue, TensorFile, TorchFile};
 
 use crate::{
@@ -25,6 +26,8 @@ pub struct LegacyStates {
     site: [SourceSite; 1],
     tokens: usize,
     element_type: ElementType,
+    /// Of the file.
+    content: Checksum,
     /// The first token that is held out.
     held_out_from: usize,
     /// Tokens that a pass gives.
@@ -97,6 +100,7 @@ impl LegacyStates {
             site: [site],
             tokens,
             element_type,
+            content: hash_file(path)?,
             held_out_from: tokens - held_out,
             range: 0..tokens,
             given: 0,
@@ -170,7 +174,7 @@ impl ActivationSource for LegacyStates {
 
     fn origin(&self) -> ActivationOrigin {
         ActivationOrigin {
-            corpus: vec![self.path().display().to_string()],
+            content: Some(self.content),
             ..ActivationOrigin::default()
         }
     }

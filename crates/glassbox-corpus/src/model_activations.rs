@@ -5,6 +5,7 @@ use glassbox_model::forward::{SiteView, SiteVisitor};
 use glassbox_model::forward_error::VisitError;
 use glassbox_model::model::Model;
 use glassbox_model::site::Site;
+use glassbox_store::Checksum;
 
 use crate::forward_rows::ForwardRows;
 use crate::row_batches::KeptRun;
@@ -19,6 +20,8 @@ pub struct ModelActivations<'a, B: Backend = CpuBackend> {
     forward: ForwardRows<'a, B>,
     batches: RowBatches<'a>,
     model_hash: Option<String>,
+    /// Of the corpus.
+    content: Checksum,
 }
 
 impl<'a, B: Backend> ModelActivations<'a, B> {
@@ -26,7 +29,7 @@ impl<'a, B: Backend> ModelActivations<'a, B> {
     /// one split that is needed: those of the other are then never computed. `model_hash` is for the record.
     ///
     /// # Errors
-    /// [`CorpusError::Sites`] and [`CorpusError::Forward`] if a site cannot be used.
+    /// [`CorpusError::Sites`] and [`CorpusError::Forward`] if a site cannot be used, [`CorpusError::Store`] if the corpus cannot be read.
     pub fn new(
         model: &'a Model<B>,
         model_hash: Option<String>,
@@ -35,6 +38,7 @@ impl<'a, B: Backend> ModelActivations<'a, B> {
         batch_tokens: usize,
     ) -> Result<Self, CorpusError> {
         Ok(Self {
+            content: rows.documents().fingerprint()?,
             forward: ForwardRows::new(model, sites)?,
             batches: RowBatches::new(rows, batch_tokens),
             model_hash,
@@ -58,7 +62,8 @@ impl<B: Backend> ActivationSource for ModelActivations<'_, B> {
         ActivationOrigin {
             model: self.model_hash.clone(),
             tokenizer: Some(rows.tokenizer().hash().to_owned()),
-            corpus: rows.documents().source().paths.clone(),
+            documents: Some(rows.documents().source().clone()),
+            content: Some(self.content),
             rows: Some(rows.options().clone()),
         }
     }

@@ -21,8 +21,9 @@ impl ShardBuffer {
         }
     }
 
+    /// Makes room for another batch. Values keep their length, since each batch writes all of its own: what is not made longer
+    /// need not be zeroed.
     pub(crate) fn clear(&mut self) {
-        self.values.iter_mut().for_each(StoredRows::clear);
         self.tokens.reset(&[]);
     }
 }

@@ -158,7 +158,8 @@ impl ActivationSource for StoredActivations {
         ActivationOrigin {
             model: Some(manifest.model.clone()),
             tokenizer: Some(manifest.tokenizer.clone()),
-            corpus: manifest.corpus.paths.clone(),
+            documents: Some(manifest.corpus.clone()),
+            content: manifest.content,
             rows: Some(manifest.rows.clone()),
         }
     }

@@ -352,6 +352,28 @@ fn a_full_disk_keeps_the_finished_shards() {
 }
 
 #[test]
+fn a_damaged_shard_of_a_whole_extraction_is_made_again_on_resume() {
+    let (corpus, folder) = (corpus(), tempfile::tempdir().unwrap());
+    let whole = folder.path().join("whole");
+    run(&corpus, ActivationType::F16, &whole);
+    let out = folder.path().join("out");
+    run(&corpus, ActivationType::F16, &out);
+    let shard = out.join("shard-00001.safetensors");
+    let mut bytes = fs::read(&shard).unwrap();
+    let last = bytes.len() - 40;
+    bytes[last] ^= 1;
+    fs::write(&shard, bytes).unwrap();
+    let resume = || {
+        let request = request(model(), &corpus, settings(ActivationType::F16), &out, true);
+        extract(request, &Storage::new(), &()).unwrap()
+    };
+    let mended = resume();
+    assert!(mended.complete);
+    assert_eq!(contents(&out), contents(&whole));
+    assert_eq!(resume(), mended);
+}
+
+#[test]
 fn folders_that_do_not_fit_are_refused() {
     let (corpus, folder) = (corpus(), tempfile::tempdir().unwrap());
     let out = folder.path().join("out");

@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use glassbox_corpus::{ActivationBatch, ActivationSource, CorpusError, LegacyStates, SourceState, Split};
+use glassbox_corpus::{
+    ActivationBatch, ActivationSource, CorpusError, LegacyLayers, LegacyStates, SourceState, Split,
+};
 use glassbox_tensors::ElementType;
 
 fn fixture(name: &str) -> PathBuf {
@@ -99,4 +101,29 @@ fn a_split_is_given_alone() {
     }
     let end = SourceState::LegacyStates { given: 30 };
     assert!(open().only(Some(Split::Train)).restore(&end).is_err());
+}
+
+#[test]
+fn several_layers_are_one_source() {
+    let (third, fourth) = (fixture("layer_3_states.pt"), fixture("layer_4_states.pt"));
+    let mut both = LegacyLayers::open(&[third.clone(), fourth.clone()], Some(Split::Train)).unwrap();
+    let sites: Vec<String> = both.sites().iter().map(|site| site.site.to_string()).collect();
+    assert_eq!(sites, ["blocks.3.hook_resid_post", "blocks.4.hook_resid_post"]);
+    let mut batch = ActivationBatch::new();
+    assert!(both.next(&mut batch).unwrap());
+    assert_eq!(batch.len(), 29);
+    for (place, path) in [&third, &fourth].into_iter().enumerate() {
+        assert_eq!(
+            batch.sites[place],
+            LegacyStates::open(path).unwrap().rows(0, 29).unwrap()
+        );
+    }
+    let end = both.state();
+    assert!(!both.next(&mut batch).unwrap() && batch.is_empty());
+    both.rewind().unwrap();
+    assert!(both.next(&mut batch).unwrap());
+    both.restore(&end).unwrap();
+    assert!(!both.next(&mut batch).unwrap());
+    let error = LegacyLayers::open(&[third.clone(), third], None).unwrap_err();
+    assert!(error.to_string().contains("one file for each layer"), "{error}");
 }

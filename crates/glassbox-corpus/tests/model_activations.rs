@@ -124,7 +124,8 @@ fn what_follows_a_state_is_the_same_to_the_bit() {
     assert_eq!(batches(&mut first), whole);
     let origin = first.origin();
     assert_eq!(origin.model.as_deref(), Some("hash"));
-    assert_eq!(origin.corpus, [corpus.path()]);
+    assert_eq!(origin.documents.unwrap().paths, [corpus.path()]);
+    assert!(origin.content.is_some());
 }
 
 #[test]

@@ -15,8 +15,10 @@ use crate::error::{JobError, Result};
 use crate::settings::JobSettings;
 use crate::stage::Stage;
 
-const RECORD: &str = "job.json";
-const CHECKLIST: &str = "checklist.json";
+/// What was asked for, and what failed.
+pub const JOB_FILE: &str = "job.json";
+/// Each figure against its target.
+pub const CHECKLIST_FILE: &str = "checklist.json";
 
 /// Why a dictionary was given up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,11 +60,11 @@ impl JobFolder {
             what,
         };
         let unwritable = |cause| refuse(format!("nothing that can be written: {cause}"));
-        let file = path.join(RECORD);
+        let file = path.join(JOB_FILE);
         let found = match fs::read_to_string(&file) {
             Ok(text) => Some(serde_json::from_str::<Record>(&text).map_err(|cause| {
                 refuse(format!(
-                    "a damaged {RECORD} ({cause}); choose another folder for the job"
+                    "a damaged {JOB_FILE} ({cause}); choose another folder for the job"
                 ))
             })?),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => None,
@@ -184,12 +186,12 @@ impl JobFolder {
     /// # Errors
     /// [`JobError::Store`].
     pub fn write_checklist(&self, checklist: &impl Serialize) -> Result<()> {
-        write_json(&Storage::new(), &self.path.join(CHECKLIST), checklist)?;
+        write_json(&Storage::new(), &self.path.join(CHECKLIST_FILE), checklist)?;
         Ok(())
     }
 
     fn write(&self) -> Result<()> {
-        write_json(&Storage::new(), &self.path.join(RECORD), &self.record)?;
+        write_json(&Storage::new(), &self.path.join(JOB_FILE), &self.record)?;
         Ok(())
     }
 }

@@ -4,10 +4,10 @@
 //! training that diverges, an evaluation that fails) gives that one up, is reported, and lets the others go on.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
-use glassbox_corpus::{DocumentReader, DocumentSource, RowOptions, Split, TokenRows};
+use glassbox_corpus::{DocumentReader, RowOptions, Split, TokenRows};
 use glassbox_kernels::CpuBackend;
 use glassbox_model::load_options::LoadOptions;
 use glassbox_model::locate::{HubEnvironment, locate};
@@ -99,6 +99,13 @@ pub(crate) struct Job {
 /// # Errors
 /// [`JobError`] for what concerns all dictionaries alike, and when a stop was asked for.
 pub fn run(request: JobRequest, watch: &dyn JobWatch) -> Result<JobOutcome> {
+    if request.stages == [Stage::Extract] && !request.settings.extract.writes() {
+        return Err(JobError::Missing {
+            stage: Stage::Extract,
+            what: "`extract.store = true` and no `extract.states`; this job stores no activations of its own"
+                .to_owned(),
+        });
+    }
     let stages = match request.stages.as_slice() {
         [] => request.settings.stages(),
         chosen => Stage::ALL
@@ -107,7 +114,7 @@ pub fn run(request: JobRequest, watch: &dyn JobWatch) -> Result<JobOutcome> {
             .collect(),
     };
     let mut job = Job::open(request)?;
-    for stage in stages {
+    for &stage in &stages {
         if job.alive().next().is_none() {
             break;
         }
@@ -122,7 +129,7 @@ pub fn run(request: JobRequest, watch: &dyn JobWatch) -> Result<JobOutcome> {
         job.folder.took(stage, seconds)?;
         watch.ended(stage, summary?, seconds);
     }
-    let outcome = job.outcome()?;
+    let outcome = job.outcome(&stages)?;
     job.folder.write_checklist(&outcome.dictionaries)?;
     Ok(outcome)
 }
@@ -158,6 +165,8 @@ impl Job {
                     .collect(),
             )
             .check()?;
+        // What can't be read is refused before there is a folder of it.
+        rows_of(&settings, &model, &tokenizer, None)?;
         let folder = JobFolder::open(&out, &settings, &model_hash, resume)?;
         Ok(Self {
             settings,
@@ -205,27 +214,16 @@ impl Job {
 
     /// The corpus as rows, of one split or of both.
     pub fn rows(&self, only: Option<Split>) -> Result<TokenRows<'_>> {
-        let paths = self.settings.corpus.paths.iter();
-        let source = DocumentSource {
-            paths: paths.map(|path| beside(&self.settings.folder, path)).collect(),
-            ..self.settings.corpus.clone()
-        };
-        let reader = DocumentReader::open(source, &HubEnvironment::of_process())?;
-        let config = self.model.config();
-        let options = RowOptions {
-            context: self.settings.rows.context.min(config.max_positions),
-            ..self.settings.rows.clone()
-        };
-        Ok(TokenRows::new(reader, &self.tokenizer, config, &options, only)?)
+        rows_of(&self.settings, &self.model, &self.tokenizer, only)
     }
 
-    fn outcome(&self) -> Result<JobOutcome> {
+    fn outcome(&self, stages: &[Stage]) -> Result<JobOutcome> {
         let dictionaries = self
             .dictionaries
             .iter()
             .map(|dictionary| {
                 let name = dictionary.name();
-                let measured = measure(&self.folder, &name)?;
+                let measured = measure(&self.folder, &name, stages)?;
                 Ok(DictionaryOutcome {
                     layer: dictionary.layer,
                     failure: self
@@ -283,13 +281,17 @@ impl JobDictionary {
     }
 }
 
-/// A path of the file: relative ones are beside it, where they are there; other names are data sets of the hub cache.
-fn beside(folder: &Path, path: &str) -> String {
-    let joined = folder.join(path);
-    let is_pattern = path.contains(['*', '?', '[', '{']);
-    if joined.exists() || is_pattern {
-        joined.to_string_lossy().into_owned()
-    } else {
-        path.to_owned()
-    }
+fn rows_of<'a>(
+    settings: &JobSettings,
+    model: &Model,
+    tokenizer: &'a Tokenizer,
+    only: Option<Split>,
+) -> Result<TokenRows<'a>> {
+    let reader = DocumentReader::open(settings.documents(), &HubEnvironment::of_process())?;
+    let config = model.config();
+    let options = RowOptions {
+        context: settings.rows.context.min(config.max_positions),
+        ..settings.rows.clone()
+    };
+    Ok(TokenRows::new(reader, tokenizer, config, &options, only)?)
 }

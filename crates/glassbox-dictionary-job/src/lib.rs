@@ -19,7 +19,7 @@ mod watch;
 
 pub use checklist::{Check, Measured, Verdict, checklist};
 pub use error::{JobError, Result};
-pub use folder::Failure;
+pub use folder::{CHECKLIST_FILE, Failure, JOB_FILE};
 pub use job::{DictionaryOutcome, JobOutcome, JobRequest, run};
 pub use settings::{
     CompareSettings, EvaluateSettings, ExtractSettings, FeatureSettings, JobSettings, Layers,

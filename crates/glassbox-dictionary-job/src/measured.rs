@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use glassbox_dictionary::formats;
+use glassbox_interpretation::exports::{CENSUS_FILE, census_files};
 use glassbox_training::HistoryLine;
 use serde_json::Value;
 
 use crate::checklist::Measured;
 use crate::error::{JobError, Result};
 use crate::folder::JobFolder;
-use crate::stages::census::SUMMARY;
+use crate::stage::Stage;
 
 /// Share of training at whose end the held-out figures are compared.
 const LATE: f64 = 0.8;
@@ -19,38 +20,41 @@ const LATE: f64 = 0.8;
 ///
 /// # Errors
 /// [`JobError::Folder`] for a file that is there and damaged.
-pub(crate) fn measure(folder: &JobFolder, name: &str) -> Result<Measured> {
+pub(crate) fn measure(folder: &JobFolder, name: &str, stages: &[Stage]) -> Result<Measured> {
     let evaluation = read_json(&folder.evaluation(name))?;
     let number =
         |value: &Option<Value>, path: &str| value.as_ref().and_then(|value| value.pointer(path)?.as_f64());
-    let census = read_json(&folder.features(name).join(SUMMARY))?;
+    let census = read_json(&folder.features(name).join(CENSUS_FILE))?;
     Ok(Measured {
-        files: Some(files(folder, name)),
+        files: files(folder, name, stages),
         explained_variance: number(&evaluation, "/reconstruction/explained_variance"),
         l0: number(&evaluation, "/sparsity/l0"),
         dead_share: number(&evaluation, "/sparsity/dead_share"),
         loss_recovered: number(&evaluation, "/loss/recovered_against_zero/estimate"),
         late_change: late_change(&folder.history(name))?,
-        interpretable_share: number(&census, "/summary/interpretable_share"),
+        interpretable_share: number(&census, "/interpretable_share"),
     })
 }
 
-/// Files that should be there, and those that are and are not empty; a dictionary counts when it opens.
-fn files(folder: &JobFolder, name: &str) -> (usize, usize) {
-    let features = folder.features(name);
-    let others = [
-        folder.history(name),
-        folder.evaluation(name),
-        features.join(SUMMARY),
-        features.join("features.jsonl"),
-        features.join("index.html"),
-    ];
-    let whole = |file: &PathBuf| fs::metadata(file).is_ok_and(|found| found.len() > 0);
-    let opens = formats::open(&folder.dictionary(name)).is_ok();
-    (
-        others.len() + 1,
-        others.iter().filter(|file| whole(file)).count() + usize::from(opens),
-    )
+/// Files that these stages leave, and those that are there and whole: the dictionary when it opens, the others by their content or
+/// size. `None` if they leave none of a dictionary's own.
+fn files(folder: &JobFolder, name: &str, stages: &[Stage]) -> Option<(usize, usize)> {
+    let has_content = |file: PathBuf| usize::from(fs::metadata(file).is_ok_and(|found| found.len() > 0));
+    let (mut expected, mut whole) = (0, 0);
+    for stage in stages {
+        let (of_stage, there) = match stage {
+            Stage::Extract => (0, 0),
+            Stage::Train => {
+                let opens = usize::from(formats::open(&folder.dictionary(name)).is_ok());
+                (2, opens + has_content(folder.history(name)))
+            }
+            Stage::Evaluate => (1, has_content(folder.evaluation(name))),
+            Stage::Features => census_files(&folder.features(name)),
+        };
+        expected += of_stage;
+        whole += there;
+    }
+    (expected > 0).then_some((expected, whole))
 }
 
 /// Size of the change of the held-out explained variance from the first measurement in the last fifth of training to the last one.

@@ -62,7 +62,7 @@ pub struct JobSettings {
 
 /// Layers by number, or all of the model's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`layers` must be a list such as [1, 3], or \"all\"")]
 pub enum Layers {
     /// Every block of the model: `"all"`.
     #[default]
@@ -95,6 +95,9 @@ mod all_word {
 pub struct ExtractSettings {
     /// Whether activations are written at all; `false` trains straight from the forward pass.
     pub store: bool,
+    /// A folder with GhostTrack's `layer_N_states.pt`, which are trained on instead: nothing is extracted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub states: Option<PathBuf>,
     /// Tokens that are kept; all of the corpus unless set.
     pub tokens: Option<u64>,
     /// Type of the values on disk.
@@ -105,9 +108,18 @@ impl Default for ExtractSettings {
     fn default() -> Self {
         Self {
             store: true,
+            states: None,
             tokens: None,
             dtype: ActivationType::default(),
         }
+    }
+}
+
+impl ExtractSettings {
+    /// Whether the job writes activations of its own.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.store && self.states.is_none()
     }
 }
 
@@ -243,10 +255,25 @@ impl JobSettings {
         {
             return Err(JobError::Layer { layer, n_layers });
         }
-        layers
+        let dictionaries = layers
             .into_iter()
             .map(|layer| Ok((layer, self.dictionary_of(layer)?)))
-            .collect()
+            .collect::<Result<Vec<_>>>()?;
+        for (i, (layer, dictionary)) in dictionaries.iter().enumerate() {
+            let same = |(_, other): &&(u32, DictionarySettings)| {
+                (&other.site, &other.output_site) == (&dictionary.site, &dictionary.output_site)
+            };
+            if let Some((other, _)) = dictionaries[..i].iter().find(same) {
+                return Err(JobError::Dictionary {
+                    layer: *layer,
+                    what: format!(
+                        "its site `{}` is layer {other}'s as well; write `{{layer}}` for the number, as in blocks.{{layer}}.hook_resid_post",
+                        dictionary.site
+                    ),
+                });
+            }
+        }
+        Ok(dictionaries)
     }
 
     fn dictionary_of(&self, layer: u32) -> Result<DictionarySettings> {
@@ -271,6 +298,23 @@ impl JobSettings {
             })
     }
 
+    /// The documents, with paths that are beside the file made whole; other names are data sets of the hub cache.
+    pub fn documents(&self) -> DocumentSource {
+        let beside = |path: &String| {
+            let joined = self.folder.join(path);
+            let is_pattern = path.contains(['*', '?', '[', '{']);
+            if joined.exists() || is_pattern {
+                joined.to_string_lossy().into_owned()
+            } else {
+                path.clone()
+            }
+        };
+        DocumentSource {
+            paths: self.corpus.paths.iter().map(beside).collect(),
+            ..self.corpus.clone()
+        }
+    }
+
     /// The training of these dictionaries.
     pub fn training(&self, dictionaries: Vec<DictionarySettings>) -> TrainSettings {
         TrainSettings {
@@ -283,7 +327,7 @@ impl JobSettings {
     pub fn stages(&self) -> Vec<Stage> {
         Stage::ALL
             .into_iter()
-            .filter(|stage| self.extract.store || *stage != Stage::Extract)
+            .filter(|stage| self.extract.writes() || *stage != Stage::Extract)
             .collect()
     }
 }
@@ -345,6 +389,12 @@ features = 512
         };
         assert_eq!(problem("", ""), Ok(()));
         for (from, to, named) in [
+            ("layers = [0, 2]", "layers = 3", "all"),
+            (
+                "features = \"16d\"",
+                "features = \"16d\"\nsite = \"blocks.0.hook_resid_post\"",
+                "{layer}",
+            ),
             ("[layer.2]", "[layer.1]", "layer.1"),
             ("[0, 2]", "[0, 0]", "twice"),
             ("[0, 2]", "[]", "empty"),

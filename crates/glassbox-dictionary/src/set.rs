@@ -39,18 +39,8 @@ impl DictionarySet {
     /// # Errors
     /// [`DictionaryError::EmptySet`], [`DictionaryError::DuplicateSite`], and whatever is wrong with a dictionary.
     pub fn open(folder: &Path) -> Result<Self> {
-        let failed = || DictionaryError::io("read the folder", folder);
-        let mut folders = vec![folder.to_path_buf()];
-        for entry in std::fs::read_dir(folder).map_err(failed())? {
-            let path = entry.map_err(failed())?.path();
-            if path.is_dir() {
-                folders.push(path);
-            }
-        }
-        // The order in which a system lists a folder says nothing.
-        folders.sort();
         let mut members: BTreeMap<Site, Member> = BTreeMap::new();
-        for path in folders.iter().flat_map(|folder| formats::members(folder)) {
+        for path in formats::members_below(folder)? {
             let Some(format) = formats::recognise(&path) else {
                 continue;
             };

@@ -25,6 +25,15 @@ pub fn free_bytes(folder: &Path) -> Result<u64, StoreError> {
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
+/// Bytes of memory that the system can give without swapping, where it says so (Linux's `MemAvailable`).
+#[must_use]
+pub fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes.saturating_mul(1024))
+}
+
 /// How near a run is to its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskState {

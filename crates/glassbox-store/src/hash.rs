@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -83,6 +83,29 @@ pub fn hash_file(path: &Path) -> Result<Checksum, StoreError> {
         };
         hasher.update(&buffer[..read]);
     }
+}
+
+/// The checksum of a file's first and last `length` bytes, which may overlap.
+///
+/// # Errors
+/// [`StoreError::Io`] if the file cannot be read.
+pub fn hash_ends(path: &Path, length: u64) -> Result<Checksum, StoreError> {
+    let failed = |cause| StoreError::Io {
+        action: "read",
+        path: path.to_path_buf(),
+        cause,
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    let mut hasher = blake3::Hasher::new();
+    let mut end = Vec::new();
+    for start in [0, bytes.saturating_sub(length)] {
+        end.clear();
+        file.seek(SeekFrom::Start(start)).map_err(failed)?;
+        file.by_ref().take(length).read_to_end(&mut end).map_err(failed)?;
+        hasher.update(&end);
+    }
+    Ok(Checksum(hasher.finalize()))
 }
 
 /// One checksum over several files under names of the caller's choice, such as the shards of a checkpoint. It depends on names and

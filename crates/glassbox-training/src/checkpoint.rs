@@ -2,7 +2,8 @@
 //!
 //! `checkpoint/step-N/` holds one safetensors file per dictionary (weights, Adam's moments), `shuffle.bin` (the shuffle
 //! buffer with its random numbers and the source's position), and `state.json` (counters, scales, checksums of the other
-//! files), which is written last: a folder without it is an unfinished checkpoint and is removed. The last two are kept.
+//! files) with its own checksum in `state.blake3`. `state.json` is written last: a folder without it is an unfinished checkpoint
+//! and is removed. The last two are kept.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use glassbox_corpus::{ActivationOrigin, ActivationSource, CorpusError, ShuffleBuffer};
 use glassbox_kernels::TrainingBackend;
-use glassbox_store::{Storage, StoreError, hash_file, write_json};
+use glassbox_store::{Storage, StoreError, hash_bytes, hash_file, to_json, write_bytes};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensorError, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -22,8 +23,9 @@ use crate::preparation::Preparation;
 use crate::trained_dictionary::WrittenFormat;
 use crate::training_step::TrainingStep;
 
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 const STATE: &str = "state.json";
+const STATE_CHECKSUM: &str = "state.blake3";
 const SHUFFLE: &str = "shuffle.bin";
 const KEPT: usize = 2;
 
@@ -128,7 +130,12 @@ impl Checkpoint {
             let checksum = hash_file(&self.folder.join(&name))?;
             state.checksums.insert(name, checksum.to_string());
         }
-        write_json(&Storage::new(), &self.folder.join(STATE), &state)?;
+        let path = self.folder.join(STATE);
+        let text = to_json(&state).map_err(|cause| unusable(&path, cause.to_string()))?;
+        let storage = Storage::new();
+        let checksum = hash_bytes(text.as_bytes()).to_string();
+        write_bytes(&storage, &self.folder.join(STATE_CHECKSUM), checksum.as_bytes())?;
+        write_bytes(&storage, &path, text.as_bytes())?;
         let mut complete = complete_checkpoints(run)?;
         while complete.len() > KEPT {
             let old = complete.remove(0);
@@ -149,12 +156,26 @@ impl Checkpoint {
         );
         let bytes =
             fs::read(&path).map_err(|cause| unusable(&path, format!("cannot be read: {cause}; {remedy}")))?;
-        let state: RunState = serde_json::from_slice(&bytes)
-            .map_err(|cause| unusable(&path, format!("not a whole state: {cause}; {remedy}")))?;
-        if state.format != FORMAT {
-            let problem = format!("checkpoint format {}; this program reads {FORMAT}", state.format);
+        let damaged =
+            |cause: serde_json::Error| unusable(&path, format!("not a whole state: {cause}; {remedy}"));
+        // The format first: another one has other keys, and the message should say so.
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let format = value.get("format").and_then(serde_json::Value::as_u64);
+        if format != Some(u64::from(FORMAT)) {
+            let found = format.map_or("of no".to_owned(), |format| format.to_string());
+            let problem = format!(
+                "checkpoint format {found}; this program reads {FORMAT}, so train anew in another folder"
+            );
             return Err(unusable(&path, problem));
         }
+        let expected = fs::read_to_string(folder.join(STATE_CHECKSUM)).unwrap_or_default();
+        if hash_bytes(&bytes).to_string() != expected {
+            return Err(unusable(
+                &path,
+                format!("its checksum is not the one in {STATE_CHECKSUM}; {remedy}"),
+            ));
+        }
+        let state: RunState = serde_json::from_value(value).map_err(damaged)?;
         for (name, expected) in &state.checksums {
             let path = folder.join(name);
             let found = hash_file(&path)

@@ -71,6 +71,22 @@ pub enum TrainingError {
         /// The value.
         value: f32,
     },
+    /// A run that does not fit into memory.
+    #[error(
+        "the run needs about {needed_mib} MiB of memory, of which {shuffle_mib} MiB are the shuffle buffer ({shuffle} tokens at all \
+         sites); {available_mib} MiB are available. Lower the shuffle buffer (--shuffle, or `shuffle` in the settings), the number \
+         of features, or train fewer dictionaries at once"
+    )]
+    Memory {
+        /// MiB of all of it.
+        needed_mib: u64,
+        /// MiB of the buffer.
+        shuffle_mib: u64,
+        /// Tokens of the buffer.
+        shuffle: usize,
+        /// MiB there are.
+        available_mib: u64,
+    },
     /// Too few tokens.
     #[error(
         "there are {found} training tokens and {held_out} held-out ones; at least 2 of each are needed: give more documents or a \

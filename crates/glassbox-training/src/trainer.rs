@@ -12,7 +12,7 @@ use glassbox_corpus::{
 };
 use glassbox_dictionary::{ModelReference, TrainingRecord};
 use glassbox_kernels::TrainingBackend;
-use glassbox_store::{FolderLock, Storage, StoreError, write_json};
+use glassbox_store::{FolderLock, Storage, StoreError, available_memory, write_json};
 
 use crate::checkpoint::{Checkpoint, FORMAT, RunState};
 use crate::error::{Result, TrainingError};
@@ -110,10 +110,11 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
     ) -> Result<Self> {
         settings.check()?;
         settings.batch = Some(settings.batch());
-        let lock = FolderLock::take(&files.folder)?;
         let sites = source.sites().to_vec();
         check_sites(&settings, &sites)?;
-        claim(&files.folder, &settings, resume)?;
+        check_memory(&settings, &sites)?;
+        let begun = check_folder(&files.folder, &settings, resume)?;
+        let lock = FolderLock::take(&files.folder)?;
         let origin = source.origin();
         check_sites(&settings, held_out.sites())?;
         let (survey, found) = first_rows(&mut source, Split::Train, settings.survey_tokens)?;
@@ -142,9 +143,18 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
             split: Split::Train,
             passes: None,
         };
+        let buffer = ShuffleBuffer::new(source, shuffle)?;
+        if !begun {
+            write_json(&Storage::new(), &files.folder.join(TRAINING_SETTINGS), &settings)?;
+        }
+        for part in ["history", "dictionaries", "best"] {
+            let folder = files.folder.join(part);
+            fs::create_dir_all(&folder)
+                .map_err(|cause| TrainingError::Store(StoreError::from_write(&folder, cause)))?;
+        }
         let mut trainer = Self {
             backend: backend.clone(),
-            buffer: ShuffleBuffer::new(source, shuffle)?,
+            buffer,
             held_out,
             files,
             origin,
@@ -439,9 +449,45 @@ fn check_sites(settings: &TrainSettings, present: &[SourceSite]) -> Result<()> {
     Ok(())
 }
 
-/// Makes the folder this run's own.
-fn claim(folder: &Path, settings: &TrainSettings, resume: bool) -> Result<()> {
-    let unwritable = |cause| TrainingError::Store(StoreError::from_write(folder, cause));
+/// Refuses what would not fit into memory, before anything is computed: the buffer, held-out and surveyed rows, and for every
+/// dictionary four arrays of its weights (weights, gradient, Adam's moments).
+fn check_memory(settings: &TrainSettings, sites: &[SourceSite]) -> Result<()> {
+    let Some(available) = available_memory() else {
+        return Ok(());
+    };
+    let of_rows = |rows: usize| -> u64 {
+        let width: u64 = sites.iter().map(|site| site.width as u64).sum();
+        (rows as u64).saturating_mul(width).saturating_mul(4)
+    };
+    let weights = settings.dictionaries.iter().map(|dictionary| {
+        let width = |name: &str| {
+            let site = sites.iter().find(|site| site.site.to_string() == name);
+            site.map_or(0, |site| site.width)
+        };
+        let input = width(&dictionary.site);
+        let output = dictionary.output_site.as_deref().map_or(input, width);
+        let features = dictionary.features.of_width(input) as u64;
+        features
+            .saturating_mul((input + output) as u64)
+            .saturating_mul(4 * 4)
+    });
+    let shuffle = of_rows(settings.shuffle);
+    let needed = weights.fold(shuffle, u64::saturating_add).saturating_add(of_rows(
+        settings.held_out_tokens.saturating_add(settings.survey_tokens),
+    ));
+    if needed <= available {
+        return Ok(());
+    }
+    Err(TrainingError::Memory {
+        needed_mib: needed >> 20,
+        shuffle_mib: shuffle >> 20,
+        shuffle: settings.shuffle,
+        available_mib: available >> 20,
+    })
+}
+
+/// Whether the folder holds the beginning of this run; otherwise it must be empty.
+fn check_folder(folder: &Path, settings: &TrainSettings, resume: bool) -> Result<bool> {
     let refused = |problem: &str| {
         Err(TrainingError::Folder {
             path: folder.to_path_buf(),
@@ -462,7 +508,7 @@ fn claim(folder: &Path, settings: &TrainSettings, resume: bool) -> Result<()> {
                 "holds a run with other settings (see settings.json there); resume with the same settings, or choose another folder",
             );
         }
-        return Ok(());
+        return Ok(true);
     }
     let occupied = fs::read_dir(folder).is_ok_and(|entries| {
         let mut names = entries
@@ -473,9 +519,5 @@ fn claim(folder: &Path, settings: &TrainSettings, resume: bool) -> Result<()> {
     if occupied {
         return refused("is not empty and holds no training run; choose another folder");
     }
-    for part in ["history", "dictionaries", "best"] {
-        fs::create_dir_all(folder.join(part)).map_err(unwritable)?;
-    }
-    write_json(&Storage::new(), &path, settings)?;
-    Ok(())
+    Ok(false)
 }

@@ -346,7 +346,7 @@ pub struct ExtractArguments {
     #[arg(long, value_name = "N", default_value_t = 2048, value_parser = at_least_one)]
     pub batch_tokens: usize,
     /// Size of a shard in MiB; about twice as much is held in memory.
-    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     pub shard_size: u64,
     /// GiB that the folder may have; by default what the disk has.
     #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
@@ -421,9 +421,9 @@ pub struct TrainArguments {
     /// Train on what `extract` has written to this folder.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["corpus", "context", "packing", "bos", "first_position", "held_out", "split_seed", "longest_document"])]
     pub activations: Option<PathBuf>,
-    /// Train on a file of hidden states that GhostTrack has extracted (layer_N_states.pt).
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["corpus", "activations", "model", "context", "packing", "bos", "first_position", "held_out", "split_seed", "longest_document"])]
-    pub states: Option<PathBuf>,
+    /// Train on hidden states that GhostTrack has extracted: one file for each layer (layer_N_states.pt).
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["corpus", "activations", "model", "context", "packing", "bos", "first_position", "held_out", "split_seed", "longest_document"])]
+    pub states: Vec<PathBuf>,
     /// Tokens of one forward pass.
     #[arg(long, default_value_t = 4096, value_name = "N", value_parser = at_least_one)]
     pub forward_tokens: usize,
@@ -462,7 +462,7 @@ pub struct TrainArguments {
     #[arg(long, value_name = "X")]
     pub learning_rate: Option<f64>,
     /// Tokens to train on; 2 million unless given here or in the settings.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub tokens: Option<u64>,
     /// Tokens of a step; unless given here or in the settings, as many as give two thousand steps, within 512 to 4096.
     #[arg(long, value_name = "N")]

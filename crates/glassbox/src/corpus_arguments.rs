@@ -11,6 +11,7 @@ use glassbox_model::locate::HubEnvironment;
 
 use crate::error::CliError;
 use crate::named_model::NamedModel;
+use crate::output::tell;
 
 /// The flags.
 #[derive(Clone, Debug, Args)]
@@ -173,6 +174,15 @@ impl CorpusArguments {
         }
         let reader = DocumentReader::open(self.source(), &HubEnvironment::of_process())?;
         let config = model.model.config();
+        if let Some(asked) = self
+            .context
+            .filter(|asked| *asked > config.max_positions && only != Some(Split::HeldOut))
+        {
+            let most = config.max_positions;
+            tell(&format!(
+                "--context {asked} is more than the model's {most} positions; rows have {most} tokens"
+            ));
+        }
         let options = RowOptions {
             context: options.context.min(config.max_positions),
             ..options.clone()

@@ -3,6 +3,7 @@
 mod activations;
 mod dictionary;
 mod history;
+mod job;
 mod model;
 mod other_tensors;
 mod run;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use glassbox_corpus::ACTIVATIONS_FILE;
 use glassbox_dictionary::{CrossLayerTranscoder, GhostTrackHistory, formats};
+use glassbox_dictionary_job::{JOB_FILE, JobSettings};
 use glassbox_kernels::CpuBackend;
 use glassbox_model::locate::{HubEnvironment, locate};
 use glassbox_store::MANIFEST_FILE;
@@ -46,6 +48,8 @@ enum Kind {
     OtherTensors,
     History,
     Scenario,
+    Job,
+    JobFolder,
 }
 
 /// Looks at a path, or at a model's hub id. `rows` of a table are shown; `features` are those of a history's dictionary.
@@ -57,6 +61,12 @@ pub fn inspect(path: &Path, rows: usize, features: Option<usize>) -> Result<Insp
         // Only a model can be named otherwise than by its path.
         let name = path.to_str().unwrap_or_default();
         return model::inspect(&locate(name, &HubEnvironment::of_process())?);
+    }
+    if !path.is_dir() && !path.is_file() {
+        return Err(CliError::usage(format!(
+            "{} is a pipe or a device, and no file or folder",
+            path.display()
+        )));
     }
     match kind(path) {
         Some(Kind::Model) => model::inspect(path),
@@ -70,6 +80,8 @@ pub fn inspect(path: &Path, rows: usize, features: Option<usize>) -> Result<Insp
         Some(Kind::OtherTensors) => other_tensors::inspect(path),
         Some(Kind::History) => history::inspect(path, features),
         Some(Kind::Scenario) => scenario::inspect(path),
+        Some(Kind::Job) => job::inspect(path),
+        Some(Kind::JobFolder) => job::inspect_folder(path),
         None => Err(unknown(path)),
     }
 }
@@ -82,6 +94,8 @@ fn kind(path: &Path) -> Option<Kind> {
             Some(Kind::CrossLayer)
         } else if path.join(ACTIVATIONS_FILE).is_file() {
             Some(Kind::Activations)
+        } else if path.join(JOB_FILE).is_file() {
+            Some(Kind::JobFolder)
         } else if formats::recognise(path).is_some() {
             Some(Kind::Dictionary)
         } else if path.join("config.json").is_file() {
@@ -105,6 +119,9 @@ fn kind(path: &Path) -> Option<Kind> {
         "parquet" => Some(Kind::Table),
         "safetensors" => Some(Kind::Tensors),
         "pt" | "pth" | "npz" | "npy" => Some(Kind::OtherTensors),
+        "toml" if std::fs::read_to_string(path).is_ok_and(|text| JobSettings::is_job(&text)) => {
+            Some(Kind::Job)
+        }
         "toml" => Some(Kind::Scenario),
         _ => None,
     }
@@ -125,7 +142,8 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 
 fn unknown(path: &Path) -> CliError {
     let known = "a model folder (config.json), a dictionary folder or a folder of them, a run directory (manifest.json), \
-                 a folder of activations (activations.json), a .parquet table, a file of tensors (.safetensors, .pt, .pth, .npz, .npy), a scenario (.toml), a training \
+                 a folder of activations (activations.json), a .parquet table, a file of tensors (.safetensors, .pt, .pth, .npz, .npy), a scenario or a job \
+                 of dictionaries (.toml), a job's folder (job.json), a training \
                  history of GhostTrack (…_history.json)";
     let what = format!(
         "{} is nothing that can be inspected; that is: {known}",

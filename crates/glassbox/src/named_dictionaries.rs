@@ -39,8 +39,16 @@ pub fn open_dictionaries(
     for path in paths {
         let members = formats::members(path);
         if members.is_empty() {
-            let set = DictionarySet::open(path)?;
-            found.extend(set.members().map(|(_, member)| member.path.clone()));
+            let below = if path.is_dir() {
+                formats::members_below(path)?
+            } else {
+                Vec::new()
+            };
+            if below.is_empty() {
+                // It says best what is missing.
+                DictionarySet::open(path)?;
+            }
+            found.extend(below);
         } else {
             found.extend(members);
         }

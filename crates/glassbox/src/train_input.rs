@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use glassbox_corpus::{
-    ActivationSource, ActivationStore, LegacyStates, ModelActivations, RowOptions, Split, StoredActivations,
+    ActivationSource, ActivationStore, LegacyLayers, ModelActivations, RowOptions, Split, StoredActivations,
     StoredOrder,
 };
 use glassbox_dictionary::ModelReference;
@@ -33,8 +33,8 @@ pub enum TrainInput {
         /// The model's name, if one was given.
         model: Option<String>,
     },
-    /// Of one layer, in one file.
-    States(LegacyStates),
+    /// Of one layer each, in files.
+    States(LegacyLayers),
 }
 
 impl TrainInput {
@@ -43,8 +43,8 @@ impl TrainInput {
     /// # Errors
     /// [`CliError::Usage`] if they name nothing; those of the model, the folder or the file; if the activations are another model's.
     pub fn open(arguments: &TrainArguments) -> Result<Self, CliError> {
-        if let Some(file) = &arguments.states {
-            return Ok(Self::States(LegacyStates::open(file)?));
+        if !arguments.states.is_empty() {
+            return Ok(Self::States(LegacyLayers::open(&arguments.states, None)?));
         }
         if let Some(folder) = &arguments.activations {
             return Self::stored(arguments, folder);
@@ -123,7 +123,7 @@ impl TrainInput {
         match self {
             Self::Corpus { .. } => Vec::new(),
             Self::Stored { store, .. } => store.sites().iter().map(|site| site.site).collect(),
-            Self::States(states) => vec![states.site()],
+            Self::States(states) => states.sites().iter().map(|site| site.site).collect(),
         }
     }
 
@@ -156,7 +156,7 @@ impl TrainInput {
                 Some(split),
                 StoredOrder::Shuffled { seed },
             )?),
-            Self::States(states) => Box::new(LegacyStates::open(states.path())?.only(Some(split))),
+            Self::States(_) => Box::new(LegacyLayers::open(&arguments.states, Some(split))?),
         })
     }
 }

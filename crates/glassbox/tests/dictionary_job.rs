@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
-use support::refuses;
+use serde_json::{Value, json};
+use support::{prints_json, refuses};
 
 fn assets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -95,6 +95,27 @@ fn a_job_in_stages_gives_the_dictionaries_of_one_in_one_go() {
         2,
         &["holds a job already", "--resume"],
     );
+
+    // What was lost or cut short is made again.
+    let (page, evaluation) = ("features/L1/features.jsonl", "evaluation/L3.json");
+    let of_whole = |name: &str| fs::read(whole.join(name)).unwrap();
+    let before = [page, evaluation].map(of_whole);
+    fs::write(whole.join(page), &before[0][..100]).unwrap();
+    fs::write(whole.join(evaluation), &before[1][..100]).unwrap();
+    let (code, outcome) = run(&[text(&config), "--out", text(&whole), "--resume"]);
+    assert_eq!(code, 0, "{outcome:#}");
+    assert_eq!([page, evaluation].map(of_whole), before);
+
+    let shown = prints_json(&["inspect", text(&config), "--json"]);
+    assert_eq!(
+        (&shown["kind"], &shown["sites"][1]),
+        (&json!("job"), &json!("blocks.3.hook_resid_post"))
+    );
+    let shown = prints_json(&["inspect", text(&whole), "--json"]);
+    assert_eq!(
+        (&shown["kind"], &shown["checklist"][0]["name"]),
+        (&json!("job_folder"), &json!("L1"))
+    );
 }
 
 #[test]
@@ -133,6 +154,8 @@ fn settings_that_cannot_be_meant_are_refused_before_anything_is_written() {
     for (more, named) in [
         ("[layer.9]\nfeatures = 8\n", "layer.9"),
         ("[layer.1]\nfeaturs = 8\n", "featurs"),
+        ("[layer.3]\nsite = \"blocks.1.hook_resid_post\"\n", "layer 1's"),
+        ("[extract]\nstore = maybe\n", "store"),
         ("[layer.1]\nfeatures = 4\n", "k"),
         (
             "[compare]\nhistories = [\"missing_history.json\"]\n",

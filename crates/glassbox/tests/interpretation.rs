@@ -278,3 +278,67 @@ fn what_cannot_be_meant_is_refused() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("choose among"), "{message}");
 }
+
+#[test]
+fn nothing_that_is_read_is_written_over_and_nothing_of_others_is_mixed_with_a_census() {
+    let folder = Folder::new();
+    let before = fs::read(&folder.corpus).unwrap();
+    let evaluate = |out: &str| {
+        let single = folder.path("dictionaries/layer-1");
+        let arguments = [
+            "evaluate",
+            &folder.model,
+            single.to_str().unwrap(),
+            "--corpus",
+            &folder.corpus,
+            "--out",
+            out,
+        ];
+        refuses(&arguments, 2, &["which this command reads"]);
+    };
+    evaluate(&folder.corpus);
+    for inside in ["model/config.json", "dictionaries/layer-1/dictionary.safetensors"] {
+        let file = folder.path(inside);
+        if file.is_file() {
+            evaluate(file.to_str().unwrap());
+        }
+    }
+    assert_eq!(fs::read(&folder.corpus).unwrap(), before);
+
+    let features = |out: &Path, more: &[&str], words: &[&str]| {
+        let arguments = [
+            &[
+                "features",
+                &folder.model,
+                &folder.dictionaries,
+                "--corpus",
+                &folder.corpus,
+                "--out",
+            ][..],
+            &[out.to_str().unwrap()],
+            more,
+        ]
+        .concat();
+        refuses(&arguments, 2, words);
+    };
+    features(&folder.path(""), &[], &["no census"]);
+    let theirs = folder.path("theirs");
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("thesis.txt"), "all of it").unwrap();
+    features(&theirs, &[], &["thesis.txt", "no census"]);
+    // An endpoint that nobody answers at is noticed before the census.
+    let out = folder.path("labelled");
+    let endpoint = ["--endpoint", "http://127.0.0.1:9/v1", "--label-model", "none"];
+    features(&out, &endpoint, &["did not answer", "nothing was begun"]);
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_census_takes_the_place_of_an_earlier_one() {
+    let folder = Folder::new();
+    let out = folder.features("again", &[]);
+    let page = fs::read(out.join("layer-0/index.html")).unwrap();
+    fs::write(out.join("layer-0/index.html"), "cut").unwrap();
+    folder.features("again", &[]);
+    assert_eq!(fs::read(out.join("layer-0/index.html")).unwrap(), page);
+}

@@ -112,6 +112,38 @@ fn a_corpus_gives_dictionaries_that_the_other_verbs_use() {
     assert_eq!(again["dictionaries"], summary["dictionaries"]);
     let other = [&arguments[..], &["--resume", "--learning-rate", "0.1"]].concat();
     refuses(&other, 2, &["other settings"]);
+    let fewer = [&arguments[..], &["--resume", "--max-documents", "100"]].concat();
+    refuses(&fewer, 2, &["other activations"]);
+
+    // As long as before, and another text.
+    let text = fs::read_to_string(&prepared.corpus).unwrap();
+    fs::write(&prepared.corpus, text.replacen("win", "net", 1)).unwrap();
+    refuses(
+        &[&arguments[..], &["--resume"]].concat(),
+        2,
+        &["other activations"],
+    );
+}
+
+#[test]
+fn what_would_not_fit_or_means_nothing_is_refused_before_there_is_a_folder() {
+    let prepared = Prepared::new();
+    let (_, out) = prepared.path("none");
+    let from = ["train", "--activations", &prepared.activations, "--out", &out];
+    let with = |more: &[&'static str]| [&from[..], more].concat();
+    refuses(
+        &with(&["--k", "4", "--features", "2d", "--shuffle", "4000000000"]),
+        2,
+        &["MiB of memory", "--shuffle"],
+    );
+    refuses(
+        &with(&["--k", "4", "--l1", "0.1", "--features", "2d"]),
+        2,
+        &["--l1", "relu, gated"],
+    );
+    refuses(&with(&["--k", "4000", "--features", "2d"]), 2, &["4000"]);
+    assert!(!Path::new(&out).join("settings.json").exists());
+    prints(&with(&SMALL));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Quality on held-out documents.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use glassbox_corpus::{Split, TokenRow};
@@ -20,7 +21,7 @@ pub(crate) fn run(job: &mut Job, watch: &dyn JobWatch) -> Result<String> {
     let names: Vec<String> = job
         .alive()
         .map(|dictionary| dictionary.name())
-        .filter(|name| !job.folder.evaluation(name).is_file())
+        .filter(|name| !is_json(&job.folder.evaluation(name)))
         .collect();
     if names.is_empty() {
         return Ok("complete already".to_owned());
@@ -67,6 +68,11 @@ fn evaluate_these(job: &Job, names: &[String], rows: &[TokenRow], watch: &dyn Jo
     Ok(())
 }
 
+/// Whether a file is there, and whole.
+fn is_json(file: &Path) -> bool {
+    fs::read(file).is_ok_and(|bytes| serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok())
+}
+
 /// Refuses dictionaries that are not there.
 pub(super) fn check_trained(job: &Job, names: &[String], stage: Stage) -> Result<()> {
     match names.iter().find(|name| !job.folder.dictionary(name).is_dir()) {
@@ -81,7 +87,7 @@ pub(super) fn check_trained(job: &Job, names: &[String], stage: Stage) -> Result
     }
 }
 
-pub(super) fn make_folder_of(file: &std::path::Path) -> Result<()> {
+pub(super) fn make_folder_of(file: &Path) -> Result<()> {
     let folder = file.parent().unwrap_or(file).to_path_buf();
     fs::create_dir_all(&folder).map_err(|cause| JobError::Folder {
         what: format!("nothing that can be written: {cause}"),

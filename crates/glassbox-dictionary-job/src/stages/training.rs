@@ -1,11 +1,13 @@
 //! All dictionaries from one stream of activations.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use glassbox_corpus::{
-    ActivationSource, ActivationStore, CorpusError, ModelActivations, Split, StoredActivations, StoredOrder,
+    ActivationSource, ActivationStore, CorpusError, LegacyLayers, ModelActivations, Split, StoredActivations,
+    StoredOrder,
 };
 use glassbox_dictionary::ModelReference;
 use glassbox_training::{
@@ -138,6 +140,18 @@ fn damaged_settings(file: PathBuf, cause: &dyn std::fmt::Display) -> JobError {
 /// One split of the stored activations, or of what the model itself gives.
 fn source(job: &Job, split: Split) -> Result<Box<dyn ActivationSource + '_>> {
     let sites = job.sites();
+    if let Some(states) = &job.settings.extract.states {
+        let folder = job.settings.folder.join(states);
+        let layers: BTreeSet<u32> = job
+            .dictionaries
+            .iter()
+            .map(|dictionary| dictionary.layer)
+            .collect();
+        let paths: Vec<PathBuf> = (layers.iter())
+            .map(|layer| folder.join(format!("layer_{layer}_states.pt")))
+            .collect();
+        return Ok(Box::new(LegacyLayers::open(&paths, Some(split))?));
+    }
     if !job.settings.extract.store {
         let rows = job.rows(Some(split))?;
         let source = ModelActivations::new(

@@ -104,6 +104,24 @@ pub fn members(folder: &Path) -> Vec<PathBuf> {
     members
 }
 
+/// The dictionaries that lie in a folder, and in the folders in it; by path.
+///
+/// # Errors
+/// [`DictionaryError::Io`] if the folder can't be listed.
+pub fn members_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = || DictionaryError::io("read the folder", folder);
+    let mut folders = vec![folder.to_path_buf()];
+    for entry in std::fs::read_dir(folder).map_err(failed())? {
+        let path = entry.map_err(failed())?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    // The order in which a system lists a folder says nothing.
+    folders.sort();
+    Ok(folders.iter().flat_map(|folder| members(folder)).collect())
+}
+
 /// Opens the dictionary at a path, whatever its format: a folder, a file of one, or a file that is one.
 ///
 /// # Errors

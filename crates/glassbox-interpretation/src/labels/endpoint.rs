@@ -137,6 +137,15 @@ impl HttpEndpoint {
         self
     }
 
+    /// Asks one short question, so that a wrong address, key or model is known before long work begins.
+    ///
+    /// # Errors
+    /// As [`Endpoint::answer`].
+    pub fn reach(&self) -> Result<(), EndpointError> {
+        self.answer(&[Message::new("user", "Answer with the word yes.")])?;
+        Ok(())
+    }
+
     fn ask(&self, messages: &[Message]) -> Result<String, EndpointError> {
         let unreachable = |cause: ureq::Error| EndpointError::Unreachable {
             url: self.url.clone(),

@@ -114,6 +114,9 @@ pub enum LabelError {
         /// The file of labels.
         file: String,
     },
+    /// The endpoint failed before anything was begun.
+    #[error("{0}; nothing was begun")]
+    Unusable(EndpointError),
     /// Anything else.
     #[error(transparent)]
     Other(#[from] InterpretationError),
@@ -307,9 +310,12 @@ impl<'a> Plan<'a> {
             });
             let mut marked = none;
             let count = active_tokens(partner).iter().filter(|active| **active).count();
-            for _ in 0..count.min(marked.len()) {
-                let place = random(marked.len());
-                marked[place] = true;
+            // Without replacement, so that as many are marked as in the partner.
+            let mut places: Vec<usize> = (0..marked.len()).collect();
+            for taken in 0..count.min(places.len()) {
+                let other = taken + random(places.len() - taken);
+                places.swap(taken, other);
+                marked[places[taken]] = true;
             }
             fuzzing.push(Example {
                 context,

@@ -328,7 +328,14 @@ fn summary(features: &[FeatureReport], tokens: u64, l0: f64, sampled_tokens: usi
         interpretable_share: (live > 0).then(|| interpretable as f64 / live as f64),
         control_agreement: (!controls.is_empty())
             .then(|| controls.iter().sum::<f64>() / controls.len() as f64),
-        median_score: scores.get(scores.len() / 2).copied(),
+        median_score: median(&scores),
         sampled_tokens,
     }
+}
+
+/// The middle of sorted numbers, or the mean of the two in the middle.
+fn median(sorted: &[f64]) -> Option<f64> {
+    let above = sorted.get(sorted.len() / 2)?;
+    let below = sorted.get((sorted.len() - 1) / 2)?;
+    Some((below + above) / 2.0)
 }

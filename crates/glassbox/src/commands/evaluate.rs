@@ -22,7 +22,7 @@ use crate::exit_code;
 use crate::interrupt::Interrupt;
 use crate::named_dictionaries::{open_dictionaries, recorded_rows};
 use crate::named_model::NamedModel;
-use crate::output::{print, print_json, refuse_other_kinds, tell};
+use crate::output::{print, print_json, refuse_input_as_output, refuse_other_kinds, tell};
 use crate::progress::Progress;
 use crate::table::{count, facts, table};
 use crate::watching::StageWatch;
@@ -64,6 +64,12 @@ pub fn evaluate(arguments: &EvaluateArguments, quiet: bool) -> Result<u8, CliErr
     let dictionaries = open_dictionaries(paths, model.as_ref())?;
     if let Some(out) = &arguments.out {
         refuse_other_kinds(out)?;
+        let read = (model.iter().map(|model| model.folder.as_path()))
+            .chain(paths.iter().map(PathBuf::as_path))
+            .chain(arguments.corpus.corpus.iter().map(Path::new))
+            .chain(arguments.activations.as_deref())
+            .chain(arguments.states.as_deref());
+        refuse_input_as_output(out, &read.collect::<Vec<_>>())?;
     }
     let (recorded, is_recorded) = recorded_rows(&dictionaries);
     // Where a dictionary records which documents it was trained on, it is judged on the others.

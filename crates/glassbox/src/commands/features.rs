@@ -5,17 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use glassbox_corpus::RowOptions;
 use glassbox_interpretation::InterpretationError;
 use glassbox_interpretation::census::{BackgroundContext, CensusSettings, run_census};
 use glassbox_interpretation::exports::{
-    NeuronpediaNames, write_json_lines, write_neuronpedia, write_page, write_tables,
+    CENSUS_FILE, CensusOrigin, LabelSummary, NeuronpediaNames, write_census, write_neuronpedia,
 };
 use glassbox_interpretation::labels::{HttpEndpoint, LabelError, LabelSettings, label_features};
 use glassbox_interpretation::reports::{
     CensusSummary, DictionaryReport, FeatureReport, ReportFacts, TokenTexts, report_features,
 };
-use glassbox_store::{Storage, write_json};
+use glassbox_store::{FolderLock, Storage};
 use serde::Serialize;
 
 use crate::arguments::FeaturesArguments;
@@ -25,34 +24,10 @@ use crate::feature_view::show_feature;
 use crate::interrupt::Interrupt;
 use crate::named_dictionaries::{open_dictionaries, recorded_rows};
 use crate::named_model::NamedModel;
-use crate::output::{print, print_json, tell};
+use crate::output::{print, print_json, refuse_input_as_output, tell};
 use crate::progress::Progress;
 use crate::table::{count, table};
 use crate::watching::StageWatch;
-
-/// `census.json` of a dictionary.
-#[derive(Serialize)]
-struct Census<'a> {
-    name: &'a str,
-    model: &'a str,
-    site: &'a str,
-    output_site: &'a str,
-    corpus: &'a [String],
-    rows: &'a RowOptions,
-    settings: &'a CensusSettings,
-    facts: &'a [(String, String)],
-    #[serde(flatten)]
-    summary: &'a CensusSummary,
-    labels: Option<LabelSummary>,
-}
-
-/// What the labels of a dictionary are worth.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct LabelSummary {
-    labelled: usize,
-    mean_detection_accuracy: Option<f64>,
-    mean_fuzzing_accuracy: Option<f64>,
-}
 
 /// What is printed for machines.
 #[derive(Serialize)]
@@ -93,8 +68,21 @@ pub fn features(arguments: &FeaturesArguments, quiet: bool) -> Result<u8, CliErr
     let dictionaries = open_dictionaries(dictionaries, Some(&model))?;
     let settings = settings(arguments);
     settings.check()?;
+    let read = [model.folder.as_path()]
+        .into_iter()
+        .chain(arguments.paths[1..].iter().map(PathBuf::as_path));
+    refuse_input_as_output(out, &read.collect::<Vec<_>>())?;
+    refuse_other_content(out)?;
     let options = arguments.corpus.rows(recorded_rows(&dictionaries).0);
     let mut source = arguments.corpus.open(&model, &options, None)?;
+    if let Some(endpoint) = &endpoint {
+        // Before hours of census, not after them.
+        endpoint
+            .reach()
+            .map_err(LabelError::Unusable)
+            .map_err(CliError::Label)?;
+    }
+    let _lock = FolderLock::take(out).map_err(one_census)?;
     for dictionary in &dictionaries {
         let folder = out.join(&dictionary.name);
         fs::create_dir_all(&folder).map_err(|cause| CliError::write(&folder, cause))?;
@@ -136,36 +124,29 @@ pub fn features(arguments: &FeaturesArguments, quiet: bool) -> Result<u8, CliErr
         let mut report = report_features(&model.model, &dictionary.dictionary, findings, &settings, facts)?;
         let folder = out.join(&dictionary.name);
         watch.finish(format!("{}, in {}", dictionary.name, folder.display()));
-        let labels = match &endpoint {
-            None => None,
-            Some(endpoint) => {
-                let count = arguments.label_features;
-                Some(label(
-                    endpoint,
-                    &mut report,
-                    &background,
-                    &texts,
-                    &folder,
-                    count,
-                    arguments,
-                    &progress,
-                )?)
-            }
-        };
-        write(&folder, &report, &texts, &names)?;
-        let census = Census {
-            name: &report.name,
-            model: &report.model,
-            site: &report.site,
-            output_site: &report.output_site,
+        let origin = CensusOrigin {
             corpus: &arguments.corpus.corpus,
             rows: source.options(),
             settings: &settings,
-            facts: &report.facts,
-            summary: &report.summary,
-            labels,
         };
-        write_json(&Storage::new(), &folder.join("census.json"), &census).map_err(one_file)?;
+        let mut labels = None;
+        if let Some(endpoint) = &endpoint {
+            // Without labels first: what the census found is kept if the endpoint fails.
+            write_census(&folder, &report, &texts, origin, None).map_err(one_census)?;
+            let count = arguments.label_features;
+            labels = Some(label(
+                endpoint,
+                &mut report,
+                &background,
+                &texts,
+                &folder,
+                count,
+                arguments,
+                &progress,
+            )?);
+        }
+        write_census(&folder, &report, &texts, origin, labels).map_err(one_census)?;
+        write_neuronpedia_batches(&folder, &report, &texts, &names)?;
         printed.push(Printed {
             name: report.name,
             site: report.site,
@@ -187,6 +168,16 @@ struct ReportNames {
     corpus: String,
     neuronpedia: Option<String>,
     context: usize,
+}
+
+/// For a command that is simply run again.
+fn one_census(error: impl Into<CliError>) -> CliError {
+    match error.into() {
+        CliError::Store(error) | CliError::Interpretation(InterpretationError::Store(error)) => {
+            one_file(error)
+        }
+        other => other,
+    }
 }
 
 fn stopped(error: CliError) -> CliError {
@@ -281,27 +272,47 @@ fn label(
     Ok(summary)
 }
 
-fn write(
+fn write_neuronpedia_batches(
     folder: &Path,
     report: &DictionaryReport,
     texts: &TokenTexts,
     names: &ReportNames,
 ) -> Result<(), CliError> {
-    let storage = Storage::new();
-    write_tables(&storage, folder, report, texts)?;
-    write_json_lines(&storage, &folder.join("features.jsonl"), report, texts)?;
-    write_page(&storage, &folder.join("index.html"), report, texts)?;
-    if let Some(set) = &names.neuronpedia {
-        let neuronpedia = NeuronpediaNames {
-            model_id: names.model.clone(),
-            sae_set: set.clone(),
-            tokens_in_prompt: names.context,
-        };
-        write_neuronpedia(&storage, &folder.join("neuronpedia"), report, texts, &neuronpedia)?;
-        tell(&format!(
-            "Neuronpedia batches are in {}",
-            folder.join("neuronpedia").display()
-        ));
+    let Some(set) = &names.neuronpedia else {
+        return Ok(());
+    };
+    let neuronpedia = NeuronpediaNames {
+        model_id: names.model.clone(),
+        sae_set: set.clone(),
+        tokens_in_prompt: names.context,
+    };
+    let batches = folder.join("neuronpedia");
+    write_neuronpedia(&Storage::new(), &batches, report, texts, &neuronpedia)?;
+    tell(&format!("Neuronpedia batches are in {}", batches.display()));
+    Ok(())
+}
+
+/// Refuses a folder with anything in it that is not an earlier census: folders with a `census.json`, or with nothing yet.
+fn refuse_other_content(out: &Path) -> Result<(), CliError> {
+    let entries = match fs::read_dir(out) {
+        Ok(entries) => entries,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) => return Err(CliError::write(out, cause)),
+    };
+    let is_census = |folder: &Path| {
+        folder.join(CENSUS_FILE).is_file()
+            || folder.join("labels.jsonl").is_file()
+            || fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+    };
+    for entry in entries {
+        let entry = entry.map_err(|cause| CliError::write(out, cause))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !FolderLock::is_lock_file(&name) && !is_census(&entry.path()) {
+            return Err(CliError::usage_with_hint(
+                format!("--out {} holds `{name}`, which is no census", out.display()),
+                "choose a new folder, an empty one, or one with an earlier census, which is replaced",
+            ));
+        }
     }
     Ok(())
 }

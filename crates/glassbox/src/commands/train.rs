@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use clap::ValueEnum;
 use glassbox_corpus::{ActivationSource, Split};
 use glassbox_kernels::CpuBackend;
 use glassbox_model::site::Site;
@@ -140,9 +141,26 @@ fn objective(arguments: &TrainArguments) -> Result<Objective, CliError> {
         let what = format!("this architecture needs {flag}");
         CliError::usage_with_hint(what, format!("{flag} {example} for example"))
     };
+    let architecture = arguments.architecture;
+    let takes = |flag: &str, given: bool, with: &[ArchitectureArgument]| {
+        if !given || with.contains(&architecture) {
+            return Ok(());
+        }
+        let names: Vec<String> = (with.iter().filter_map(ValueEnum::to_possible_value))
+            .map(|value| value.get_name().to_owned())
+            .collect();
+        Err(CliError::usage(format!(
+            "{flag} means nothing to this architecture; it belongs to {}",
+            names.join(", ")
+        )))
+    };
+    use ArchitectureArgument::{BatchTopk, Gated, Jumprelu, Matryoshka, Relu, Topk};
+    takes("--k", arguments.k.is_some(), &[Topk, BatchTopk, Matryoshka])?;
+    takes("--l1", arguments.l1.is_some(), &[Relu, Gated])?;
+    takes("--l0", arguments.l0.is_some(), &[Jumprelu])?;
     let k = || arguments.k.ok_or_else(|| needs("--k", "50"));
     let l1 = || arguments.l1.ok_or_else(|| needs("--l1", "0.05"));
-    Ok(match arguments.architecture {
+    Ok(match architecture {
         ArchitectureArgument::Relu => Objective::Relu { l1: l1()? },
         ArchitectureArgument::Gated => Objective::Gated { l1: l1()? },
         ArchitectureArgument::Topk => Objective::TopK { k: k()? },

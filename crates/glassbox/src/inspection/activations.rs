@@ -9,10 +9,12 @@ use super::{Inspection, described};
 use crate::error::CliError;
 use crate::table::{bytes, count, facts, table};
 
-/// Reads the manifest and checks that every shard is there with its size.
+/// Reads the manifest and compares every shard with its checksum.
 pub(super) fn inspect(path: &Path) -> Result<Inspection, CliError> {
     let manifest = ActivationManifest::read(path)?;
-    let damage = ActivationStore::open(path).err();
+    let damage = ActivationStore::open(path)
+        .and_then(|store| store.verify(|_| {}))
+        .err();
     let rest = json!({
         "complete": manifest.complete,
         "model": manifest.model,

@@ -28,7 +28,7 @@ const WIDTH_PER_ACTIVE: usize = 8;
 /// Tokens of a step, in every program.
 const BATCH: usize = 1024;
 /// The peers' learning rate: of 3e-4, 1e-3 and 3e-3 the best one for all on these activations (stories260k, seed 0), far above their
-/// own defaults. It is also what is used here at this width.
+/// own defaults.
 const PEERS_LEARNING_RATE: f64 = 3e-3;
 /// What a finished training of a peer was asked for.
 const DONE: &str = "done.json";

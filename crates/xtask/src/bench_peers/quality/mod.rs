@@ -8,7 +8,7 @@ mod table;
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::bench_peers::bench::Setting;
 use crate::bench_peers::quality::dictionaries::{Architecture, Program, Run, train};
@@ -26,14 +26,12 @@ pub fn quality(setting: &Setting, stories: &Path, markdown: Option<&Path>) -> Re
     let seeds: &[u64] = if setting.quick { &[0] } else { &[0, 1, 2] };
     let mut lines = Vec::new();
     for subject in Subject::all(stories) {
-        if !subject.model.is_dir() {
-            eprintln!(
-                "{}: there is no model in {}; left out",
-                subject.name,
-                subject.model.display()
-            );
-            continue;
-        }
+        ensure!(
+            subject.model.is_dir(),
+            "{}: there is no model in {}; the comparison needs both of its models",
+            subject.name,
+            subject.model.display()
+        );
         for layer in subject.layers {
             let rows = Rows::of(&subject, layer, &folder, setting.quick)?;
             for architecture in Architecture::ALL {
@@ -53,6 +51,9 @@ pub fn quality(setting: &Setting, stories: &Path, markdown: Option<&Path>) -> Re
     print!("{}", table::markdown(&lines));
     if let Some(file) = markdown {
         table::put_into(file, &lines)?;
+    }
+    if !table::all_reached(&lines) {
+        eprintln!("a target is not reached: see the columns of the table");
     }
     Ok(())
 }

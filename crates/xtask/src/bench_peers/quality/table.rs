@@ -77,17 +77,51 @@ impl Line {
     }
 }
 
+/// How far below a peer's the explained variance may be.
+const MARGIN: f64 = 0.005;
+
+/// What glassbox's line says beside those of the peers: is its explained variance at most [`MARGIN`] below each of theirs, and
+/// is its share of dead features no higher than any of theirs? `None` for a peer's line, and without peers.
+fn verdict(line: &Line, lines: &[Line]) -> Option<(bool, bool)> {
+    if line.program != Program::Glassbox {
+        return None;
+    }
+    let same = |peer: &&Line| {
+        peer.program != Program::Glassbox
+            && (peer.subject, peer.layer, peer.architecture) == (line.subject, line.layer, line.architecture)
+    };
+    let mut peers = lines.iter().filter(same).peekable();
+    peers.peek()?;
+    Some(peers.fold((true, true), |(near, alive), peer| {
+        (
+            near && line.explained_variance >= peer.explained_variance - MARGIN,
+            alive && line.silent_share <= peer.silent_share,
+        )
+    }))
+}
+
+/// Whether glassbox's line reaches both targets wherever there are peers.
+pub fn all_reached(lines: &[Line]) -> bool {
+    let mut verdicts = lines.iter().filter_map(|line| verdict(line, lines));
+    verdicts.all(|reached| reached == (true, true))
+}
+
 /// The table.
 pub fn markdown(lines: &[Line]) -> String {
     let mut text = String::from(
-        "| activations | rule | program | EV | lowest to highest seed | L0 | EV as trained | L0 as trained | dead, % |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+        "| activations | rule | program | EV | lowest to highest seed | L0 | EV as trained | L0 as trained | dead, % | \
+         EV within 0.005 of both peers | no more dead than either |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n",
     );
+    let word = |reached: bool| if reached { "yes" } else { "no" };
     for line in lines {
+        let reached = verdict(line, lines);
+        let near = reached.map_or("", |(near, _)| word(near));
+        let alive = reached.map_or("", |(_, alive)| word(alive));
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "| {}, layer {} | {} | {} | {:.4} | {:.4} to {:.4} | {:.2} | {:.4} | {:.2} | {:.2} |",
+            "| {}, layer {} | {} | {} | {:.4} | {:.4} to {:.4} | {:.2} | {:.4} | {:.2} | {:.2} | {near} | {alive} |",
             line.subject,
             line.layer,
             line.architecture.name(),

@@ -21,7 +21,7 @@ use crate::bench_peers::inputs;
 use crate::bench_peers::work::Contest;
 use crate::bench_peers::works::seconds;
 
-const ROWS: usize = 64;
+const ROWS: usize = 128;
 const WIDTH: usize = 256;
 
 /// The same passes with and without files.
