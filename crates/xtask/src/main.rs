@@ -22,6 +22,7 @@ mod rng;
 mod sample;
 mod small_scenario;
 mod sweep_memory;
+mod synthetic_logs;
 mod texts;
 mod threads;
 mod tokenizer;
@@ -70,6 +71,10 @@ enum Chore {
     ///
     /// Example: cargo xtask sweep-memory
     SweepMemory(sweep_memory::Arguments),
+    /// Write response logs of a made-up experiment with planted effects, as large as the study's: 1.8 million trials, about 1 GB.
+    ///
+    /// Example: cargo xtask synthetic-logs
+    SyntheticLogs(synthetic_logs::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -91,5 +96,6 @@ fn main() -> anyhow::Result<()> {
         Chore::BenchPeers(arguments) => bench_peers::run(&arguments),
         Chore::KillTest(arguments) => kill_test::run(&arguments),
         Chore::SweepMemory(arguments) => sweep_memory::run(&arguments),
+        Chore::SyntheticLogs(arguments) => synthetic_logs::run(&arguments),
     }
 }

@@ -23,6 +23,8 @@ pub enum Split {
     Initialization,
     /// Tokens sampled from the trained model.
     Sampling,
+    /// Made-up trial logs.
+    TrialLogs,
 }
 
 impl Split {
@@ -37,6 +39,7 @@ impl Split {
             Self::Initialization => 7,
             // 8 was the order of activations, when dictionaries were trained here.
             Self::Sampling => 9,
+            Self::TrialLogs => 10,
         }
     }
 }
