@@ -152,13 +152,13 @@ pub(crate) fn open_contents(
         return Ok(Contents::Parquet);
     }
     if magic.starts_with(&[0x1f, 0x8b]) {
-        return Ok(Contents::Text(Box::new(flate2::read::MultiGzDecoder::new(
-            io::BufReader::with_capacity(1 << 16, plain),
-        ))));
+        let plain = io::BufReader::with_capacity(1 << 16, plain);
+        let decoder = flate2::read::MultiGzDecoder::new(plain);
+        return Ok(Contents::Text(Box::new(InBlocks::new(decoder))));
     }
     if magic == [0x28, 0xb5, 0x2f, 0xfd] {
         let decoder = zstd::stream::read::Decoder::new(plain).map_err(failed)?;
-        return Ok(Contents::Text(Box::new(decoder)));
+        return Ok(Contents::Text(Box::new(InBlocks::new(decoder))));
     }
     Ok(Contents::Text(Box::new(plain)))
 }
@@ -173,6 +173,38 @@ impl Read for Counted {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(bytes)?;
         self.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// Reads blocks of one size whatever is asked for: how much of a damaged stream a decoder gives depends on what it is asked for.
+struct InBlocks<R> {
+    inner: R,
+    block: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl<R: Read> InBlocks<R> {
+    fn new(inner: R) -> Self {
+        Self {
+            inner,
+            block: vec![0; 1 << 16],
+            start: 0,
+            end: 0,
+        }
+    }
+}
+
+impl<R: Read> Read for InBlocks<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.end {
+            self.end = self.inner.read(&mut self.block)?;
+            self.start = 0;
+        }
+        let count = bytes.len().min(self.end - self.start);
+        bytes[..count].copy_from_slice(&self.block[self.start..self.start + count]);
+        self.start += count;
         Ok(count)
     }
 }

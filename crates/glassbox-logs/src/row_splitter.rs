@@ -39,6 +39,9 @@ pub(crate) struct RawBatch {
     pub(crate) rows: Vec<RawRow>,
 }
 
+/// Bytes of an unknown file that its problem shows.
+const SHOWN: usize = 20;
+
 /// Cuts the text of one file.
 pub(crate) struct RowSplitter {
     text: TextBuffer,
@@ -117,11 +120,11 @@ impl RowSplitter {
             b'[' => TextForm::Array,
             b'{' => object_or_lines(&mut text, limits.longest_row),
             _ => {
-                let start: String = String::from_utf8_lossy(text.bytes())
-                    .trim_start()
-                    .chars()
-                    .take(20)
-                    .collect();
+                let is_white = |byte: &&u8| byte.is_ascii_whitespace();
+                let white = text.bytes().iter().take_while(is_white).count();
+                text.fill_to(white + SHOWN);
+                let start = &text.bytes()[white..text.bytes().len().min(white + SHOWN)];
+                let start = String::from_utf8_lossy(start);
                 let what =
                     format!("the file begins with {start:?}; JSON, JSON lines or Parquet was expected");
                 return problem(ProblemKind::UnknownLayout, what);
@@ -164,6 +167,10 @@ impl RowSplitter {
         {
             let what = format!("the file cannot be read to its end: {error}");
             self.problem(&mut cut, ProblemKind::Unreadable, what);
+        }
+        if self.state == State::Done && self.row == 0 && cut.rows.is_empty() {
+            let problem = RowProblem::of_file(self.file, ProblemKind::NoRows, "the array is empty");
+            cut.rows.push(RawRow::Problem(problem));
         }
         let Cut { at, rows } = cut;
         Some(RawBatch {
@@ -278,6 +285,11 @@ impl RowSplitter {
             }
             (State::Separator, b',') => {
                 self.state = State::Element;
+                cut.at += 1;
+            }
+            (State::Element, b',') => {
+                self.row += 1;
+                self.problem(cut, ProblemKind::Syntax, "a comma where a row was expected");
                 cut.at += 1;
             }
             (State::Element, _) => match self.value_end(cut) {

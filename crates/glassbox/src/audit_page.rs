@@ -53,7 +53,7 @@ fn files(report: &AuditReport) -> String {
         .collect();
     let passed = match report.read.passed_over.len() {
         0 => String::new(),
-        other => format!("; {other} others passed over by name"),
+        other => format!("; passed over by name: {other}"),
     };
     format!("{}: {}{passed}", report.read.files.len(), layouts.join(", "))
 }

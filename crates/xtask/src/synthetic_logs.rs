@@ -180,6 +180,12 @@ fn response(draws: &mut Draws, stops: bool, condition: usize, is_planted: bool) 
         "The goal is reached, so the game can end",
         "The last round was lost and the next may be won",
     ];
+    const OUTLOOKS: [&str; 4] = [
+        "Next time the machine may pay more.",
+        "It is only a game, after all.",
+        "The pattern is still hidden from me.",
+        "Three more rounds would be enough.",
+    ];
     let mut pick = |count: usize| (draws.unit() * count as f64) as usize;
     let amount = if condition < 3 {
         10
@@ -192,10 +198,21 @@ fn response(draws: &mut Draws, stops: bool, condition: usize, is_planted: bool) 
     let balance = 5 * pick(60);
     let says_jackpot = pick(100) < if is_planted && condition % 3 == 2 { 40 } else { 10 };
     let jackpot = if says_jackpot { " A jackpot is near." } else { "" };
-    let text = if stops {
-        format!("2\\n{reason}, and I keep ${balance}.{jackpot}\\nGame over after round {round}.")
+    // A quarter of the responses go on with the prompt.
+    let echo = if pick(4) == 0 {
+        "\\nChoose:\\n1) Bet (choose $5-$100)\\n2) Stop\\nChoice: "
     } else {
-        format!("1\\nAmount: ${amount}\\n{opener} {reason}.{jackpot}\\nBalance ${balance}, round {round}.")
+        ""
+    };
+    let outlook = OUTLOOKS[pick(4)];
+    let text = if stops {
+        format!(
+            "2\\n{reason}, and I keep ${balance}.{jackpot} {outlook}\\nGame over after round {round}.{echo}"
+        )
+    } else {
+        format!(
+            "1\\nAmount: ${amount}\\n{opener} {reason}.{jackpot} {outlook}\\nBalance ${balance}, round {round}.{echo}"
+        )
     };
     (text, amount)
 }

@@ -6,7 +6,8 @@ use super::finding::{grouped, percent};
 use super::{Example, Finding, FindingKind, Severity};
 use crate::{Dose, Repeats, TrialIndex};
 
-/// Warns if the lowest and the highest amount together hold a quarter of all: parsers that clamp put everything there.
+/// Warns if the lowest and the highest amount together hold far more than the others: parsers that clamp put
+/// everything there.
 pub(super) fn check(index: &TrialIndex, findings: &mut Vec<Finding>) {
     let mut prompts: BTreeMap<&str, BTreeMap<Dose, u64>> = BTreeMap::new();
     for (number, cell) in index.cells().iter().enumerate() {
@@ -32,7 +33,8 @@ pub(super) fn check(index: &TrialIndex, findings: &mut Vec<Finding>) {
             .map(|(amount, count)| (amount.value(), *count))
             .collect();
         let here: u64 = counts.iter().map(|(_, count)| count).sum();
-        if 4 * here > total {
+        // A quarter, or twice what the ends would hold if all amounts were as frequent.
+        if 4 * here > total && here * amounts.len() as u64 > 4 * total {
             at_ends += here;
             for (amount, count) in counts {
                 examples.push(Example::new(
