@@ -1,7 +1,8 @@
 //! Causal effects and words, from trial logs alone.
 //!
 //! **What lives here:** counting the outcomes of every cell of a log in one pass ([`Cells`]), the contrasts and trends of every feature
-//! with the families that adjust them ([`analyse`]), the verdict and its words, and the slot-machine study's own criterion. Formulas
+//! with the families that adjust them ([`analyse`]), the verdict and its words, the slot-machine study's own criterion, and the words
+//! that features add to responses or remove from them ([`words`]). Formulas
 //! of tests are in glassbox-stats, readers in glassbox-logs, parsers in glassbox-outcome.
 //!
 //! **What must not live here:** models and dictionaries, the trials of glassbox's own runs as they are made (glassbox-experiment), pages
@@ -28,6 +29,7 @@ mod study_criterion;
 mod summary_rows;
 mod tally;
 mod verdict;
+pub mod words;
 
 pub use causal::{CausalAnalysis, CausalSettings, MeasureResult, analyse, usual_measures};
 pub use cell::CellKey;
@@ -47,3 +49,4 @@ pub use study_criterion::{DirectionClass, StudyCriterion, StudyFinding, StudyRes
 pub use summary_rows::{BaselineDrift, ConditionRow, LayerRow};
 pub use tally::{Known, Tally};
 pub use verdict::{Limits, Question, Verdict};
+pub use words::WordReader;

@@ -146,11 +146,15 @@ impl Figures<'_> {
             .collect();
         let more = if self.found.len() > 5 { ", …" } else { "" };
         let mut words = format!(
-            "{} of {} features change {} by their value, {} (q ≤ {}): {}{more}. A random direction held at the same levels may do as \
+            "{} of {} features change {} {}, {} (q ≤ {}): {}{more}. A random direction held at the same levels may do as \
              much; only controls can tell.",
             self.found.len(),
             self.tested,
             self.measure.words(),
+            match self.question {
+                Question::Values => "by their value",
+                Question::Doses => "with their dose",
+            },
             self.question.contrast(),
             limits.alpha,
             list.join(", ")

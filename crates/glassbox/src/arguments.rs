@@ -10,6 +10,7 @@ use glassbox_store::SweepShard;
 
 use crate::corpus_arguments::CorpusArguments;
 use crate::feature_setting::FeatureSetting;
+use crate::log_arguments::{CausalArguments, WordsArguments};
 use crate::requirements::Requirements;
 
 /// A workbench for mechanistic interpretability of language models.
@@ -129,6 +130,19 @@ pub enum Verb {
                             b-complete --out imported"
     )]
     Import(ImportArguments),
+    /// Say from trial logs alone which features change the outcome: value against value, doses, and what all share.
+    #[command(
+        after_help = "Examples:\n  glassbox causal response_logs/\n  glassbox causal trials.jsonl --parser b-reparse --outcome stop --json\n  \
+                            glassbox causal response_logs/ --criterion study-scan --out tables\n\nExit code 1: the data cannot tell."
+    )]
+    Causal(CausalArguments),
+    /// Say from trial logs alone which words features add to responses or remove from them.
+    #[command(
+        after_help = "Examples:\n  glassbox words response_logs/\n  glassbox words trials.jsonl --stem --view tf-idf\n  glassbox words \
+                            response_logs/ --method study --out words.parquet\n\nA word counts once per response. Exit code 1: no word \
+                            stands out, which does not show that none changes."
+    )]
+    Words(WordsArguments),
     /// Write the HTML report of a run again.
     #[command(after_help = "Example: glassbox report runs/first")]
     Report(ReportArguments),

@@ -10,6 +10,7 @@ use glassbox_experiment::ExperimentError;
 use glassbox_interpretation::InterpretationError;
 use glassbox_interpretation::labels::LabelError;
 use glassbox_kernels::KernelError;
+use glassbox_log_effects::EffectsError;
 use glassbox_logs::LogsError;
 use glassbox_model::forward_error::ForwardError;
 use glassbox_model::generate::GenerateError;
@@ -111,6 +112,12 @@ pub enum CliError {
         /// What the operating system said.
         cause: io::Error,
     },
+    /// Logs cannot be read.
+    #[error(transparent)]
+    Logs(#[from] LogsError),
+    /// Logs cannot be analysed.
+    #[error(transparent)]
+    Effects(#[from] EffectsError),
     /// An experiment cannot be run, or was stopped.
     #[error(transparent)]
     Experiment(#[from] ExperimentError),
@@ -137,9 +144,6 @@ pub enum CliError {
         /// What became of the work.
         what: &'static str,
     },
-    /// Trial logs cannot be read or written.
-    #[error(transparent)]
-    Logs(#[from] LogsError),
     /// A report cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -234,6 +238,7 @@ impl CliError {
             | Self::Stopped { .. }
             | Self::Interrupted { .. }
             | Self::Logs(LogsError::Stopped { .. })
+            | Self::Effects(EffectsError::Logs(LogsError::Stopped { .. }))
             | Self::Label(LabelError::Endpoint { .. })
             | Self::Resumable { .. } => exit_code::PARTIAL,
             Self::Store(error)

@@ -1,6 +1,7 @@
 //! One file per verb.
 
 mod audit;
+mod causal;
 mod demo;
 mod dictionary_job;
 mod encode;
@@ -18,6 +19,7 @@ mod screen;
 mod sweep;
 mod trace;
 mod train;
+mod words;
 
 use crate::arguments::{Arguments, Verb};
 use crate::error::CliError;
@@ -44,6 +46,8 @@ pub fn run(arguments: &Arguments) -> Result<u8, CliError> {
         Verb::Features(verb) => features::features(verb, arguments.quiet),
         Verb::Audit(verb) => audit::audit(verb, arguments.quiet),
         Verb::Import(verb) => import::import(verb, arguments.quiet),
+        Verb::Causal(verb) => causal::causal(verb, arguments.quiet),
+        Verb::Words(verb) => words::words(verb, arguments.quiet),
         Verb::Report(verb) => report::report(verb),
     }
 }
