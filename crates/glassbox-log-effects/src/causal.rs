@@ -21,6 +21,7 @@ use crate::summary_rows::{
     BaselineDrift, ConditionRow, LayerRow, amount_deviation, baseline_drift, conditions, layers,
 };
 use crate::tally::Tally;
+use crate::unread::unread;
 use crate::verdict::{Figures, Limits, Question, Verdict};
 use crate::{EffectsError, Measure};
 
@@ -155,7 +156,7 @@ pub fn analyse(cells: &Cells, settings: &CausalSettings) -> Result<CausalAnalysi
         features: cells.features().len(),
         trials: cells.trials(),
         counted_cells: cells.aggregates,
-        unusable_rows: cells.unusable_rows,
+        unusable_rows: cells.report.unusable(),
         outcomes: cells.source.clone(),
         repeats: cells.repeats.clone(),
         reference: arms.reference().map(|reference| reference.name()),
@@ -507,7 +508,7 @@ fn cautions(
     results: &[MeasureResult],
     drift: &[BaselineDrift],
 ) -> Vec<String> {
-    let mut cautions = Vec::new();
+    let mut cautions = unread(&cells.report);
     let repeats = &cells.repeats;
     if repeats.repeats > 0 {
         let names: Vec<String> = repeats

@@ -11,6 +11,7 @@ use crate::cell::CellKey;
 use crate::outcomes::SourceName;
 use crate::repeats::{RepeatFilter, TrialIdentity};
 use crate::tally::Counted;
+use crate::unread::why_nothing;
 use crate::{Attempts, EffectsError, OutcomeSource, RepeatCounts, Repeats, Tally};
 
 /// How trials are read and counted.
@@ -37,8 +38,6 @@ pub struct Cells {
     pub source: SourceName,
     /// Cells that came counted.
     pub aggregates: u64,
-    /// Rows that could not be used.
-    pub unusable_rows: u64,
     /// What became of every file.
     pub report: ReadReport,
 }
@@ -50,7 +49,6 @@ struct BatchTrials {
     trials: Vec<BatchTrial>,
     aggregates: Vec<AggregateRecord>,
     reported: Vec<ReportedNumber>,
-    problems: u64,
 }
 
 struct BatchTrial {
@@ -132,7 +130,6 @@ fn read_batch(batch: &Batch<'_>, outcomes: OutcomeSource<'_>) -> BatchTrials {
         trials,
         aggregates: batch.aggregates.clone(),
         reported: batch.reported.clone(),
-        problems: batch.problems.len() as u64,
     }
 }
 
@@ -151,7 +148,7 @@ impl Cells {
         let mut filter = RepeatFilter::new(settings.repeats, settings.attempts, logs, watch)?;
         let mut tallies: BTreeMap<CellKey, Tally> = BTreeMap::new();
         let mut reported = Vec::new();
-        let (mut aggregates, mut unusable_rows) = (0, 0);
+        let mut aggregates = 0;
         let report = logs.read(
             |batch| read_batch(batch, settings.outcomes),
             |part: BatchTrials| -> Result<(), LogsError> {
@@ -178,7 +175,6 @@ impl Cells {
                 }
                 aggregates += part.aggregates.len() as u64;
                 reported.extend(part.reported);
-                unusable_rows += part.problems;
                 Ok(())
             },
             watch,
@@ -189,15 +185,13 @@ impl Cells {
             repeats: filter.finish()?,
             source: settings.outcomes.name(),
             aggregates,
-            unusable_rows,
             report,
         };
         if cells.tallies.is_empty() && cells.reported.is_empty() {
-            let problems = cells.unusable_rows;
             return Err(EffectsError::NoData {
                 what: format!(
-                    "no row holds a trial, a counted cell or an effect of a feature ({problems} rows or files cannot be used; \
-                     `glassbox audit` says why)"
+                    "no row holds a trial, a counted cell or an effect of a feature{}",
+                    why_nothing(&cells.report)
                 ),
             });
         }
@@ -229,7 +223,6 @@ impl Cells {
                 hash: None,
             },
             aggregates: 0,
-            unusable_rows: 0,
             report: ReadReport::default(),
         }
     }

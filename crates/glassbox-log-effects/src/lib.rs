@@ -28,6 +28,7 @@ mod spread;
 mod study_criterion;
 mod summary_rows;
 mod tally;
+mod unread;
 mod verdict;
 pub mod words;
 

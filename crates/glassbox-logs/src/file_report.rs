@@ -28,8 +28,15 @@ pub struct FileReport {
     pub aggregates: u64,
     /// Rows, or the whole file, that cannot be used.
     pub unusable: u64,
+    /// The first of these.
+    pub first_problems: Vec<RowProblem>,
     /// Rows in which NaN or Infinity was read as null.
     pub repaired: u64,
+}
+
+impl FileReport {
+    /// Problems that a report keeps of one file; all of them are in an import's list.
+    pub const KEPT_PROBLEMS: usize = 3;
 }
 
 /// What reading all files gave.

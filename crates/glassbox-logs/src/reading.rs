@@ -246,6 +246,9 @@ impl FileReport {
         self.features += more.features;
         self.aggregates += more.aggregates;
         self.unusable += more.unusable;
+        let room = Self::KEPT_PROBLEMS.saturating_sub(self.first_problems.len());
+        self.first_problems
+            .extend(more.first_problems.iter().take(room).cloned());
         self.repaired += more.repaired;
         for (layout, rows) in &more.layouts {
             *self.layouts.entry(*layout).or_default() += rows;
@@ -309,6 +312,12 @@ impl Unit {
             features: batch.features.len() as u64,
             aggregates: batch.aggregates.len() as u64,
             unusable: batch.problems.len() as u64,
+            first_problems: batch
+                .problems
+                .iter()
+                .take(FileReport::KEPT_PROBLEMS)
+                .cloned()
+                .collect(),
             repaired: batch.repaired,
         }
     }

@@ -181,7 +181,12 @@ pub(crate) fn feature_of(
                 part("feature", &index, FeatureId::index_from)?,
             ) {
                 (Some(layer), Some(feature)) => Ok(Some(FeatureId { layer, feature })),
-                _ => Ok(None),
+                _ => Err(missing(
+                    "layer",
+                    &format!(
+                        "`feature` is the number {number}, which names a feature only together with its block"
+                    ),
+                )),
             };
         }
         Loose::Whole(_) => None,

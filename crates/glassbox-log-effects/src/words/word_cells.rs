@@ -14,6 +14,7 @@ use crate::cells::{CellNumbers, CountSettings};
 use crate::outcomes::SourceName;
 use crate::repeats::{RepeatFilter, TrialIdentity};
 use crate::tally::{Counted, Ordered};
+use crate::unread::why_nothing;
 use crate::{EffectsError, Measure, OutcomeSource, RepeatCounts, WordReader};
 
 use super::word_reader::english_stemmer;
@@ -76,8 +77,6 @@ pub struct WordCells {
     pub repeats: RepeatCounts,
     /// Where outcomes came from.
     pub source: SourceName,
-    /// Rows that could not be used.
-    pub unusable_rows: u64,
     /// What became of every file.
     pub report: ReadReport,
 }
@@ -90,7 +89,6 @@ struct BatchWords {
     trials: Vec<BatchTrial>,
     /// Words of all trials one after another: number in `words`, and how often.
     said: Vec<(u32, u32)>,
-    problems: u64,
 }
 
 struct BatchTrial {
@@ -187,7 +185,6 @@ fn read_batch(
         words,
         trials,
         said,
-        problems: batch.problems.len() as u64,
     }
 }
 
@@ -198,7 +195,6 @@ struct Builder {
     words: Vec<String>,
     cells: BTreeMap<CellKey, WordCell>,
     presence: BTreeMap<ConditionKey, ConditionPresence>,
-    unusable_rows: u64,
 }
 
 /// What was counted of the current cell of a batch.
@@ -253,7 +249,6 @@ impl Builder {
         if let Some(cell) = current {
             self.flush(&batch.cells[cell as usize], &mut sums, &ids);
         }
-        self.unusable_rows += batch.problems;
     }
 
     /// Adds what was counted of one cell, and begins anew.
@@ -357,7 +352,6 @@ impl WordCells {
             words: Vec::new(),
             cells: BTreeMap::new(),
             presence: BTreeMap::new(),
-            unusable_rows: 0,
         };
         let report = logs.read(
             |batch| read_batch(batch, reader, settings.outcomes, measure),
@@ -372,13 +366,13 @@ impl WordCells {
             words,
             mut cells,
             mut presence,
-            unusable_rows,
             ..
         } = builder;
         if cells.is_empty() {
             return Err(EffectsError::NoData {
                 what: format!(
-                    "no row holds a response to read words from ({unusable_rows} rows or files cannot be used; `glassbox audit` says why)"
+                    "no row holds a response to read words from{}",
+                    why_nothing(&report)
                 ),
             });
         }
@@ -405,7 +399,6 @@ impl WordCells {
             presence,
             repeats: filter.finish()?,
             source: settings.outcomes.name(),
-            unusable_rows,
             report,
         })
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::outcomes::SourceName;
+use crate::unread::unread;
 use crate::{EffectsError, Family, Measure, RepeatCounts, Verdict, WordReader};
 
 use super::word_cells::WordCells;
@@ -52,6 +53,8 @@ pub struct WordsAnalysis {
     pub repeats: RepeatCounts,
     /// Rows that could not be used.
     pub unusable_rows: u64,
+    /// What could not be read.
+    pub cautions: Vec<String>,
     /// The comparisons.
     pub comparisons: Vec<ComparisonCount>,
     /// The families of tests.
@@ -133,7 +136,8 @@ pub fn analyse_words(
         responses: cells.responses(),
         vocabulary: cells.words.len(),
         repeats: cells.repeats.clone(),
-        unusable_rows: cells.unusable_rows,
+        unusable_rows: cells.report.unusable(),
+        cautions: unread(&cells.report),
         comparisons,
         families,
         rows,

@@ -82,6 +82,9 @@ fn page(analysis: &WordsAnalysis, arguments: &WordsArguments) -> String {
         ));
     }
     text.push_str(&facts(&known));
+    for caution in &analysis.cautions {
+        text.push_str(&format!("caution: {caution}\n"));
+    }
     if !analysis.comparisons.is_empty() {
         let rows: Vec<Vec<String>> = analysis
             .comparisons

@@ -3,6 +3,7 @@
 
 pub mod experiment;
 pub mod tensors;
+pub mod trial_logs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
