@@ -157,8 +157,7 @@ pub fn evaluate<B: Backend>(
     }
     gathered
         .into_iter()
-        .enumerate()
-        .map(|(number, subject)| subject.report(number as u64, mean_tokens, dropped_loss, settings))
+        .map(|subject| subject.report(mean_tokens, dropped_loss, settings))
         .collect()
 }
 
@@ -436,14 +435,11 @@ impl<B: Backend> Subject<'_, B> {
 
     fn report(
         self,
-        number: u64,
         mean_tokens: u64,
         dropped_loss: (u64, f64),
         settings: &EvaluationSettings,
     ) -> Result<Evaluation> {
-        let mut evaluation = self
-            .sums
-            .report(self.given, number, Some(mean_tokens), settings)?;
+        let mut evaluation = self.sums.report(self.given, Some(mean_tokens), settings)?;
         evaluation.position_zero = match (self.dropped.figures(), self.dropped_sparsity.figures()) {
             (Some(reconstruction), Some(sparsity)) => Some(PositionZeroFigures {
                 reconstruction,

@@ -62,14 +62,13 @@ pub fn evaluate_activations<B: Backend>(
     }
     gathered
         .into_iter()
-        .zip(0..)
-        .map(|((subject, _, sums), number)| {
+        .map(|(subject, _, sums)| {
             let sums = sums.ok_or_else(|| InterpretationError::NoTokens {
                 what: "the activations".to_owned(),
                 site: Some(subject.dictionary.description().site),
                 remedy: "extract documents of the split that is wanted, or use --all-documents",
             })?;
-            sums.report(subject, number, None, settings)
+            sums.report(subject, None, settings)
         })
         .collect()
 }
