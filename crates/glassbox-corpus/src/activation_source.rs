@@ -48,6 +48,9 @@ pub struct ActivationOrigin {
     pub content: Option<Checksum>,
     /// How documents became rows, with every default resolved.
     pub rows: Option<RowOptions>,
+    /// Tokens of one forward pass at most, where the passes are made as they are needed: their sums are rounded by it.
+    #[serde(default)]
+    pub batch_tokens: Option<usize>,
 }
 
 /// Where a source stands: small, and of no use to any other source.

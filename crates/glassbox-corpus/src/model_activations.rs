@@ -64,6 +64,7 @@ impl<B: Backend> ActivationSource for ModelActivations<'_, B> {
             tokenizer: Some(rows.tokenizer().hash().to_owned()),
             documents: Some(rows.documents().source().clone()),
             content: Some(self.content),
+            batch_tokens: Some(self.batches.batch_tokens()),
             rows: Some(rows.options().clone()),
         }
     }

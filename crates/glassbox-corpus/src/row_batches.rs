@@ -100,6 +100,12 @@ impl<'a> RowBatches<'a> {
         }
     }
 
+    /// Tokens of a batch at most.
+    #[must_use]
+    pub fn batch_tokens(&self) -> usize {
+        self.batch_tokens
+    }
+
     /// The rows.
     #[must_use]
     pub fn rows(&self) -> &TokenRows<'a> {

@@ -1,11 +1,14 @@
 //! From the sites of a pass to the type in which they are stored.
 
+use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
+
+use glassbox_kernels::cpu::for_each_piece;
 use glassbox_kernels::{Backend, KernelError};
 use glassbox_model::forward::{SiteView, SiteVisitor};
 use glassbox_model::forward_error::VisitError;
 use glassbox_model::site::Site;
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use crate::activation_type::{Stored, StoredRows, first_above};
 use crate::model_activations::non_finite;
@@ -14,7 +17,12 @@ use crate::shard_buffer::ShardBuffer;
 use crate::{ActivationType, CorpusError, RowBatch, SourceSite};
 
 /// Values that are read and converted at a time: they stay in the processor's cache.
-const CHUNK_VALUES: usize = 1 << 14;
+const CHUNK_VALUES: usize = 1 << 13;
+
+thread_local! {
+    /// The values of a chunk as the pass has them.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Runs cut into pieces that several threads can convert.
 pub(crate) fn chunks(runs: &[KeptRun], sites: &[SourceSite]) -> Vec<KeptRun> {
@@ -100,23 +108,37 @@ fn encode<B: Backend, T: Stored>(
     let mut pieces = Vec::with_capacity(runs.len());
     for &run in runs {
         let (piece, after) = rest.split_at_mut(run.len * site.width);
-        pieces.push((run, piece));
+        pieces.push(Mutex::new((run, piece)));
         rest = after;
     }
-    pieces
-        .into_par_iter()
-        .try_for_each_init(Vec::new, |scratch: &mut Vec<f32>, (run, piece)| {
-            scratch.resize(piece.len(), 0.0);
+    // The first in the order of the tokens, whichever thread comes first.
+    let refused: Mutex<Option<(usize, Refused)>> = Mutex::new(None);
+    for_each_piece(pieces.len(), |place| {
+        let mut piece = pieces[place].lock().unwrap_or_else(PoisonError::into_inner);
+        let (run, into) = &mut *piece;
+        let encoded = SCRATCH.with_borrow_mut(|scratch| {
+            scratch.resize(into.len(), 0.0);
             backend
                 .read(view.buffer, run.slot * site.width, scratch)
                 .map_err(Refused::Backend)?;
             if let Some(index) = first_above(scratch, T::LARGEST) {
-                let value = scratch[index];
+                let (run, value) = (*run, scratch[index]);
                 return Err(Refused::Value { run, index, value });
             }
-            T::encode(scratch, piece);
+            T::encode(scratch, into);
             Ok(())
-        })
+        });
+        if let Err(error) = encoded {
+            let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+            if refused.as_ref().is_none_or(|(earlier, _)| place < *earlier) {
+                *refused = Some((place, error));
+            }
+        }
+    });
+    match refused.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        None => Ok(()),
+        Some((_, error)) => Err(error),
+    }
 }
 
 /// The error for a finite value that the type cannot hold, in place of the one for a value that is not finite.

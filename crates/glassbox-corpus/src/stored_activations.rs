@@ -160,6 +160,7 @@ impl ActivationSource for StoredActivations {
             tokenizer: Some(manifest.tokenizer.clone()),
             documents: Some(manifest.corpus.clone()),
             content: manifest.content,
+            batch_tokens: None,
             rows: Some(manifest.rows.clone()),
         }
     }

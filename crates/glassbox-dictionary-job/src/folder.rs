@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use glassbox_store::{FolderLock, Storage, write_json};
+use glassbox_training::TRAINING_SETTINGS;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -72,7 +73,7 @@ impl JobFolder {
         };
         let empty = fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
         match &found {
-            Some(_) if !resume => {
+            Some(_) if !resume && has_results(path, Stage::Extract) => {
                 return Err(refuse(
                     "a job already; continue it with --resume, or choose another folder".to_owned(),
                 ));
@@ -94,22 +95,34 @@ impl JobFolder {
             seconds: BTreeMap::new(),
         };
         if let Some(found) = found {
-            if found.model != record.model {
+            let begun = |stage| has_results(path, stage);
+            if found.model != record.model && begun(Stage::Extract) {
                 let (was, is) = (&found.model, &record.model);
                 return Err(refuse(format!(
                     "a job for the model {was}, this model is {is}; choose another folder"
                 )));
             }
-            if let Some(key) = first_difference(&found.settings, &record.settings) {
+            let matters = |key: &str| {
+                begun(match key {
+                    "train" => Stage::Train,
+                    "evaluate" => Stage::Evaluate,
+                    "features" => Stage::Features,
+                    // All of it is made of these.
+                    _ => Stage::Extract,
+                })
+            };
+            if let Some(key) = first_difference(&found.settings, &record.settings, matters) {
                 return Err(refuse(format!(
                     "a job with another `{key}`; continue with the settings of the first run, or choose another folder"
                 )));
             }
+            let is_same = found.model == record.model
+                && first_difference(&found.settings, &record.settings, |_| true).is_none();
             record.seconds = found.seconds;
-            // What the data made impossible stays so; what failed later is tried again.
+            // What the data made impossible stays so; what failed later, or with other settings, is tried again.
             let kept = found.failures.into_iter();
             record.failures = kept
-                .filter(|(_, failure)| failure.stage <= Stage::Train)
+                .filter(|(_, failure)| is_same && failure.stage <= Stage::Train)
                 .collect();
         }
         let folder = Self {
@@ -206,13 +219,33 @@ fn work_of(settings: &JobSettings) -> serde_json::Result<Value> {
     Ok(value)
 }
 
-/// The first key whose values differ.
-fn first_difference<'a>(one: &'a Value, other: &'a Value) -> Option<&'a str> {
+/// Whether the folder holds anything that this stage or a later one has made. Where it does not, the settings of the stage may change:
+/// a job that was refused for one of them goes on with the corrected file.
+fn has_results(folder: &Path, stage: Stage) -> bool {
+    let holds = |part: &str, wanted: fn(&str) -> bool| {
+        fs::read_dir(folder.join(part)).is_ok_and(|mut entries| {
+            entries.any(|entry| entry.is_ok_and(|entry| wanted(&entry.file_name().to_string_lossy())))
+        })
+    };
+    let any = |name: &str| !name.starts_with('.');
+    Stage::ALL
+        .into_iter()
+        .filter(|later| *later >= stage)
+        .any(|later| match later {
+            Stage::Extract => holds("activations", |name| name.starts_with("shard-")),
+            Stage::Train => folder.join("train").join(TRAINING_SETTINGS).exists(),
+            Stage::Evaluate => holds("evaluation", any),
+            Stage::Features => holds("features", any),
+        })
+}
+
+/// The first key whose values differ, of those that matter.
+fn first_difference<'a>(one: &'a Value, other: &'a Value, matters: impl Fn(&str) -> bool) -> Option<&'a str> {
     let (Some(one), Some(other)) = (one.as_object(), other.as_object()) else {
         return (one != other).then_some("settings");
     };
     let keys = one.keys().chain(other.keys());
     keys.into_iter()
-        .find(|key| one.get(*key) != other.get(*key))
+        .find(|key| one.get(*key) != other.get(*key) && matters(key))
         .map(String::as_str)
 }

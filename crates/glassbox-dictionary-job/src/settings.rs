@@ -207,6 +207,20 @@ impl JobSettings {
         if !self.train.dictionaries.is_empty() {
             return Err("`train.dictionary` is made of `[dictionary]` and `layers`; leave it out".to_owned());
         }
+        if self.evaluate.tokens == 0 || self.features.tokens == 0 {
+            let key = if self.evaluate.tokens == 0 {
+                "evaluate"
+            } else {
+                "features"
+            };
+            return Err(format!("`{key}.tokens` is 0, expected at least 1"));
+        }
+        if self.rows.held_out_share == 0.0 {
+            return Err(
+                "`rows.held_out_share` is 0; dictionaries are judged on held-out documents, 0.01 for example"
+                    .to_owned(),
+            );
+        }
         if let Some((key, problem)) = self.targets.problem() {
             return Err(format!("`targets.{key}` {problem}"));
         }

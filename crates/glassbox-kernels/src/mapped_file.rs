@@ -56,6 +56,10 @@ impl MappedFile {
     /// [`MapError`], which names the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, MapError> {
         let path = path.as_ref().to_owned();
+        // Before it is opened: to open a pipe is to wait for its writer.
+        if std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(MapError::NotAFile { path });
+        }
         let file = File::open(&path).map_err(|source| MapError::Open {
             path: path.clone(),
             source,

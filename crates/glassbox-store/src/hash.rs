@@ -71,6 +71,10 @@ pub fn hash_file(path: &Path) -> Result<Checksum, StoreError> {
         path: path.to_path_buf(),
         cause,
     };
+    // Before it is opened: to open a pipe is to wait for its writer.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("it is no regular file")));
+    }
     let mut file = File::open(path).map_err(failed)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0_u8; 1 << 16];

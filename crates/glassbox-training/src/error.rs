@@ -100,8 +100,8 @@ pub enum TrainingError {
     },
     /// The numbers ran away.
     #[error(
-        "dictionary `{dictionary}` diverged in step {step}: {what} is {value}. Its last checkpoint is whole; train it again in another \
-         folder with a lower learning rate than {learning_rate:e}, or with a gradient clip"
+        "dictionary `{dictionary}` diverged in step {step}: {what} is {value}. Train it again in another folder with a lower \
+         learning rate than {learning_rate:e}, a lower penalty, or with a gradient clip"
     )]
     Diverged {
         /// The dictionary.

@@ -258,7 +258,7 @@ pub struct DictionarySettings {
     /// What dead features do.
     #[serde(default)]
     pub auxiliary: Auxiliary,
-    /// Tokens without activity after which a feature counts as dead; a fortieth of the run, at most 10 million, unless set.
+    /// Tokens without activity after which a feature counts as dead; a hundredth of the run, at most 10 million, unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_after: Option<u64>,
     /// What the decoder's bias begins with.
@@ -338,7 +338,7 @@ impl DictionarySettings {
 
     /// Tokens without activity after which a feature is dead, in a run of so many.
     pub(crate) fn dead_after(&self, tokens: u64) -> u64 {
-        self.dead_after.unwrap_or((tokens / 40).clamp(1, 10_000_000))
+        self.dead_after.unwrap_or((tokens / 100).clamp(1, 10_000_000))
     }
 
     /// Checks all numbers that don't depend on the width.

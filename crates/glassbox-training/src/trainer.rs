@@ -13,6 +13,8 @@ use glassbox_corpus::{
 use glassbox_dictionary::{ModelReference, TrainingRecord};
 use glassbox_kernels::TrainingBackend;
 use glassbox_store::{FolderLock, Storage, StoreError, available_memory, write_json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::checkpoint::{Checkpoint, FORMAT, RunState};
 use crate::error::{Result, TrainingError};
@@ -187,12 +189,12 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
                 return Err(TrainingError::Folder {
                     path: folder.clone(),
                     problem: format!(
-                        "holds a run on other activations or in another format ({}, {}; asked for: {}, {}); resume with what it began \
-                         with, or choose another folder",
-                        described(&state.origin),
-                        state.written.name(),
-                        described(&self.origin),
-                        self.files.format.name()
+                        "holds a run on other activations or in another format ({}); resume with what it began with, or choose \
+                         another folder",
+                        differences(
+                            &json!({ "activations": state.origin, "format": state.written.name() }),
+                            &json!({ "activations": self.origin, "format": self.files.format.name() })
+                        )
                     ),
                 });
             }
@@ -312,7 +314,7 @@ impl<B: TrainingBackend, S: ActivationSource> Trainer<B, S> {
     }
 
     fn settings_of(&self, i: usize) -> serde_json::Value {
-        serde_json::json!({
+        json!({
             "dictionary": self.settings.dictionaries[i],
             "tokens": self.settings.tokens,
             "batch": self.batch(),
@@ -415,9 +417,41 @@ fn model_of(files: &TrainerFiles, origin: &ActivationOrigin) -> ModelReference {
     model
 }
 
-/// Activations in words, for messages.
-fn described(origin: &ActivationOrigin) -> String {
-    serde_json::to_string(origin).unwrap_or_default()
+/// The keys in which two records differ, with both values, for messages.
+fn differences<T: Serialize>(stored: &T, now: &T) -> String {
+    fn compare(key: &str, stored: &Value, now: &Value, into: &mut Vec<String>) {
+        let below = |name: &str| {
+            if key.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{key}.{name}")
+            }
+        };
+        match (stored, now) {
+            (Value::Object(one), Value::Object(other)) => {
+                for name in one
+                    .keys()
+                    .chain(other.keys().filter(|name| !one.contains_key(*name)))
+                {
+                    let of = |object: &serde_json::Map<String, Value>| {
+                        object.get(name).cloned().unwrap_or_default()
+                    };
+                    compare(&below(name), &of(one), &of(other), into);
+                }
+            }
+            (Value::Array(one), Value::Array(other)) if one.len() == other.len() => {
+                for (i, (one, other)) in one.iter().zip(other).enumerate() {
+                    compare(&below(&i.to_string()), one, other, into);
+                }
+            }
+            _ if stored == now => {}
+            _ => into.push(format!("{}: stored {stored}, now {now}", key)),
+        }
+    }
+    let value = |record: &T| serde_json::to_value(record).unwrap_or_default();
+    let mut found = Vec::new();
+    compare("", &value(stored), &value(now), &mut found);
+    found.join("; ")
 }
 
 /// Whether a dictionary reads or writes a site.
@@ -503,10 +537,16 @@ fn check_folder(folder: &Path, settings: &TrainSettings, resume: bool) -> Result
                 "holds a training run already; continue it with --resume, or choose another folder",
             );
         }
-        if earlier.as_ref() != Some(settings) {
+        let Some(earlier) = earlier else {
             return refused(
-                "holds a run with other settings (see settings.json there); resume with the same settings, or choose another folder",
+                "holds a run whose settings.json is damaged; bring it back, or choose another folder",
             );
+        };
+        if earlier != *settings {
+            return refused(&format!(
+                "holds a run with other settings ({}); resume with the same settings, or choose another folder",
+                differences(&earlier, settings)
+            ));
         }
         return Ok(true);
     }

@@ -249,6 +249,7 @@ impl CliError {
                 exit_code::PARTIAL
             }
             Self::Training(error) if error.is_resumable() => exit_code::PARTIAL,
+            Self::Training(TrainingError::Diverged { .. }) => exit_code::CHECK_FAILED,
             Self::Job(error) if error.is_resumable() => exit_code::PARTIAL,
             Self::Corpus(error) if error.is_resumable() => exit_code::PARTIAL,
             _ => exit_code::BAD_INPUT,

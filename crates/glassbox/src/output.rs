@@ -38,6 +38,22 @@ pub fn is_broken_pipe(error: &CliError) -> bool {
     matches!(error, CliError::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// Refuses pipes and devices where a file is read more than once, or not from its start: to open a pipe is to wait for its writer.
+///
+/// # Errors
+/// [`CliError::Usage`] naming it.
+pub fn refuse_special_files<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<(), CliError> {
+    let is_special =
+        |path: &&Path| std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    match paths.into_iter().find(is_special) {
+        None => Ok(()),
+        Some(path) => Err(CliError::usage_with_hint(
+            format!("{} is a pipe or a device", path.display()),
+            "name a file",
+        )),
+    }
+}
+
 /// Refuses to put a file in the place of a folder, a device or a pipe.
 ///
 /// # Errors

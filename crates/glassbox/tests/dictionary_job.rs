@@ -174,6 +174,30 @@ fn settings_that_cannot_be_meant_are_refused_before_anything_is_written() {
         2,
         &["activations", "extract"],
     );
+    // What no result depends on yet may change: the corrected job goes on, with --resume or without.
+    let wrong = job(folder.path(), "[extract]\nstates = \"nowhere\"\n");
+    let corrected = folder.path().join("corrected");
+    refuses(
+        &["run", text(&wrong), "--out", text(&corrected)],
+        2,
+        &["layer_1_states.pt"],
+    );
+    let config = job(folder.path(), "");
+    let (code, outcome) = run(&[text(&config), "--out", text(&corrected), "--extract-only"]);
+    assert_eq!(code, 0, "{outcome:#}");
+    let other = job(folder.path(), "[extract]\ntokens = 100\n");
+    refuses(
+        &["run", text(&other), "--out", text(&corrected), "--resume"],
+        2,
+        &["another `extract`"],
+    );
+    for (more, named) in [
+        ("[layer.1]\nfeatures = 0\n", "features"),
+        ("[compare]\nfeatures = 3\n[evaluates]\n", "evaluates"),
+    ] {
+        let config = job(folder.path(), more);
+        refuses(&["run", text(&config), "--out", text(&out)], 2, &[named]);
+    }
     let scenario = assets().join("scenario.toml");
     refuses(
         &["run", text(&scenario), "--out", text(&out), "--extract-only"],

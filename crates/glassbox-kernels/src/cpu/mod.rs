@@ -27,4 +27,5 @@ mod training;
 pub use backend::CpuBackend;
 pub use matrix::CpuMatrix;
 pub use memory::CpuBuffer;
+pub use parallel::for_each_piece;
 pub use training::CpuCodes;

@@ -33,6 +33,12 @@ pub(crate) fn for_each_index(count: usize, several_threads: bool, each: impl Fn(
     }
 }
 
+/// Calls `each` with every index below `count`, shared among the threads that the operations of a pass use: for work between two of
+/// them, which would wait for another pool's threads to wake and keep these from staying awake.
+pub fn for_each_piece(count: usize, each: impl Fn(usize) + Sync + Send) {
+    for_each_index(count, true, each);
+}
+
 /// The results of `of` for every index below `count`, on several threads when asked to.
 pub(crate) fn map_indices<T: Send + Sync>(
     count: usize,

@@ -179,10 +179,16 @@ fn text(outcome: &JobOutcome, compared: &[Compared], out: &std::path::Path) -> S
         .map(|(stage, seconds)| format!("{stage} {}", duration(*seconds)))
         .collect();
     text.push_str(&format!("time: {}\n", seconds.join(", ")));
-    text.push_str(&format!(
-        "one feature: glassbox features {} --show L0-17\n",
-        word(&out.join("features"))
-    ));
+    let features = out.join("features");
+    if let Some(first) = outcome.dictionaries.first()
+        && features.join(&first.name).is_dir()
+    {
+        text.push_str(&format!(
+            "one feature: glassbox features {} --show L{}-0\n",
+            word(&features),
+            first.layer
+        ));
+    }
     text
 }
 

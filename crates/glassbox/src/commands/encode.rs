@@ -11,7 +11,7 @@ use crate::encoding_figures::{EncodingFigures, Figures};
 use crate::error::CliError;
 use crate::exit_code;
 use crate::interrupt::Interrupt;
-use crate::output::{print, print_json, refuse_input_as_output};
+use crate::output::{print, print_json, refuse_input_as_output, refuse_special_files};
 use crate::table::facts;
 use crate::tensor_file::{MatrixReader, Spool, TensorFile, TensorFileError, TensorWriter};
 
@@ -35,6 +35,7 @@ struct Summary<'a> {
 /// A [`CliError`] if a file, its tensor or the dictionary cannot be used.
 pub fn encode(arguments: &EncodeArguments) -> Result<u8, CliError> {
     let interrupt = Interrupt::listen()?;
+    refuse_special_files([arguments.input.as_path()])?;
     refuse_input_as_output(&arguments.out, &[&arguments.input, &arguments.dictionary])?;
     let dictionary = formats::load(&arguments.dictionary, &CpuBackend)?;
     let x = TensorFile::open(&arguments.input)?.matrix("x")?;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use glassbox_corpus::{
     ActivationSource, ActivationStore, LegacyStates, RowOptions, Split, StoredActivations, StoredOrder,
+    corpus_files,
 };
 use glassbox_interpretation::InterpretationError;
 use glassbox_interpretation::evaluation::{
     Evaluation, EvaluationSettings, EvaluationSubject, Figure, evaluate as measure, evaluate_activations,
 };
 use glassbox_kernels::CpuBackend;
+use glassbox_model::locate::HubEnvironment;
 use glassbox_model::model_hash::model_hash;
 use glassbox_model::site::Site;
 use glassbox_store::{Storage, write_json};
@@ -22,7 +24,9 @@ use crate::exit_code;
 use crate::interrupt::Interrupt;
 use crate::named_dictionaries::{open_dictionaries, recorded_rows};
 use crate::named_model::NamedModel;
-use crate::output::{print, print_json, refuse_input_as_output, refuse_other_kinds, tell};
+use crate::output::{
+    print, print_json, refuse_input_as_output, refuse_other_kinds, refuse_special_files, tell,
+};
 use crate::progress::Progress;
 use crate::table::{count, facts, table};
 use crate::watching::StageWatch;
@@ -54,6 +58,7 @@ struct Missed {
 /// # Errors
 /// A [`CliError`] if the model, a dictionary or the corpus cannot be used, or a signal came.
 pub fn evaluate(arguments: &EvaluateArguments, quiet: bool) -> Result<u8, CliError> {
+    refuse_special_files(arguments.states.as_deref())?;
     let interrupt = Interrupt::listen()?;
     let progress = Progress::new(quiet, interrupt.flag());
     let (name, paths) = inputs(arguments)?;
@@ -64,9 +69,13 @@ pub fn evaluate(arguments: &EvaluateArguments, quiet: bool) -> Result<u8, CliErr
     let dictionaries = open_dictionaries(paths, model.as_ref())?;
     if let Some(out) = &arguments.out {
         refuse_other_kinds(out)?;
+        let corpus = match arguments.corpus.corpus.is_empty() {
+            true => Vec::new(),
+            false => corpus_files(&arguments.corpus.source(), &HubEnvironment::of_process())?,
+        };
         let read = (model.iter().map(|model| model.folder.as_path()))
             .chain(paths.iter().map(PathBuf::as_path))
-            .chain(arguments.corpus.corpus.iter().map(Path::new))
+            .chain(corpus.iter().map(|file| file.path.as_path()))
             .chain(arguments.activations.as_deref())
             .chain(arguments.states.as_deref());
         refuse_input_as_output(out, &read.collect::<Vec<_>>())?;

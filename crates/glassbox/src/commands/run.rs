@@ -11,7 +11,7 @@ use crate::commands::dictionary_job::run_job;
 use crate::error::CliError;
 use crate::exit_code;
 use crate::interrupt::Interrupt;
-use crate::output::{print, print_json};
+use crate::output::{print, print_json, refuse_special_files};
 use crate::plan_summary;
 use crate::progress::Progress;
 use crate::run_summary::RunSummary;
@@ -22,6 +22,7 @@ use crate::shell::word;
 /// # Errors
 /// A [`CliError`] if an input cannot be used, or the run was stopped.
 pub fn run(arguments: &RunArguments, quiet: bool) -> Result<u8, CliError> {
+    refuse_special_files([arguments.config.as_path()])?;
     // What can't be read is named by the reader of scenarios.
     if std::fs::read_to_string(&arguments.config).is_ok_and(|text| JobSettings::is_job(&text)) {
         return run_job(arguments, quiet);

@@ -1,7 +1,7 @@
 //! `train`: dictionaries from activations.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use glassbox_corpus::{ActivationSource, Split};
@@ -16,7 +16,7 @@ use crate::arguments::{ArchitectureArgument, TrainArguments, TrainFormatArgument
 use crate::error::CliError;
 use crate::exit_code;
 use crate::interrupt::Interrupt;
-use crate::output::{print, print_json, tell};
+use crate::output::{print, print_json, refuse_special_files, tell};
 use crate::shell::resuming;
 use crate::table::{count, table};
 use crate::train_input::TrainInput;
@@ -31,6 +31,8 @@ pub fn train(arguments: &TrainArguments, quiet: bool) -> Result<u8, CliError> {
 }
 
 fn train_dictionaries(arguments: &TrainArguments, quiet: bool) -> Result<u8, CliError> {
+    let read = arguments.states.iter().chain(&arguments.config);
+    refuse_special_files(read.map(PathBuf::as_path))?;
     let interrupt = Interrupt::listen()?;
     let input = TrainInput::open(arguments)?;
     let settings = settings(arguments, &input)?;
