@@ -1,11 +1,12 @@
 //! All cells of some logs, counted in one pass.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use glassbox_logs::{
     AggregateRecord, Arm, BET_LABEL, Batch, FeatureId, Logs, LogsError, ReadReport, ReadWatch,
     ReportedNumber, STOP_LABEL, TrialIndex, UNKNOWN_LABEL,
 };
+use rustc_hash::FxHashMap;
 
 use crate::cell::CellKey;
 use crate::outcomes::SourceName;
@@ -70,7 +71,7 @@ enum BatchOutcome {
 #[derive(Default)]
 pub(crate) struct CellNumbers {
     pub(crate) keys: Vec<CellKey>,
-    numbers: HashMap<(Option<FeatureId>, u64), Vec<u32>>,
+    numbers: FxHashMap<(Option<FeatureId>, u64), Vec<u32>>,
     last: Option<u32>,
 }
 
@@ -135,7 +136,7 @@ fn read_batch(batch: &Batch<'_>, outcomes: OutcomeSource<'_>) -> BatchTrials {
 
 impl Cells {
     /// Reads logs and counts the outcomes of every cell, in one pass (two for [`Repeats::Last`]). Memory grows with the cells
-    /// and with eight bytes and a little for every trial.
+    /// and with a bit for every trial.
     ///
     /// # Errors
     /// [`EffectsError::Logs`], [`EffectsError::RepeatedTrials`] by the policy, and [`EffectsError::NoData`] if no row holds a trial,
@@ -153,8 +154,9 @@ impl Cells {
             |batch| read_batch(batch, settings.outcomes),
             |part: BatchTrials| -> Result<(), LogsError> {
                 let mut counted: Vec<Tally> = vec![Tally::default(); part.cells.len()];
+                let numbers = filter.numbers_of(&part.cells);
                 for trial in &part.trials {
-                    if !filter.keep(&trial.identity) {
+                    if !filter.keep(numbers[trial.cell as usize], &trial.identity) {
                         continue;
                     }
                     counted[trial.cell as usize].add(match trial.outcome {

@@ -1,13 +1,15 @@
 //! Trials that a log holds more than once: which of them count.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use glassbox_logs::{FeatureId, Logs, Place, ReadWatch, TrialRecord};
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use crate::EffectsError;
+use crate::cell::CellKey;
+use crate::cells::CellNumbers;
 
 /// Which rows of a repeated trial count. Rows are repeats if feature, condition, dose, prompt, trial number and attempt are the
 /// same: what a run writes again when it is started again in append mode.
@@ -80,40 +82,22 @@ impl FromStr for Attempts {
     }
 }
 
-/// The identity of a trial within its logs.
+/// Which trial of its cell a row is, and where the row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TrialIdentity {
-    /// Hash of everything that names the trial, the attempt left out; `None` for trials without a number.
+    /// `None` for trials without a number.
     trial: Option<u64>,
     attempt: Option<u64>,
-    pub(crate) place: Place,
-    feature: Option<FeatureId>,
+    place: Place,
 }
 
 impl TrialIdentity {
     pub(crate) fn of(trial: &TrialRecord<'_>) -> Self {
-        let key = trial.trial.map(|number| {
-            let mut hasher = DefaultHasher::new();
-            trial.feature.hash(&mut hasher);
-            trial.matched_feature.hash(&mut hasher);
-            trial.condition.hash(&mut hasher);
-            trial.scale.map(f64::to_bits).hash(&mut hasher);
-            trial.prompt_id.hash(&mut hasher);
-            number.hash(&mut hasher);
-            hasher.finish()
-        });
         Self {
-            trial: key,
+            trial: trial.trial,
             attempt: trial.attempt,
             place: trial.place,
-            feature: trial.feature,
         }
-    }
-
-    fn with_attempt(&self) -> Option<u64> {
-        let mut hasher = DefaultHasher::new();
-        (self.trial?, self.attempt).hash(&mut hasher);
-        Some(hasher.finish())
     }
 }
 
@@ -139,14 +123,44 @@ pub struct RepeatCounts {
 pub(crate) struct RepeatFilter {
     repeats: Repeats,
     attempts: Attempts,
-    /// Attempts seen, by trial and attempt.
-    seen: HashSet<u64>,
-    /// First attempt of every trial that has attempts.
-    first_attempt: HashMap<u64, u64>,
-    /// Where each trial comes last, for [`Repeats::Last`].
-    last: HashMap<u64, Place>,
+    /// Numbers of the cells.
+    numbers: BTreeMap<CellKey, u32>,
+    /// By number of the cell.
+    seen: Vec<SeenTrials>,
+    /// Where each trial of a cell comes last, for [`Repeats::Last`].
+    last: FxHashMap<(u32, u64, Option<u64>), Place>,
     counts: RepeatCounts,
-    by_feature: BTreeMap<Option<FeatureId>, u64>,
+}
+
+/// The trials of one cell that were seen.
+#[derive(Debug, Default)]
+struct SeenTrials {
+    /// Trials below [`FEW`] without an attempt, one bit each.
+    bits: Vec<u64>,
+    /// Further ones.
+    others: FxHashSet<(u64, Option<u64>)>,
+    /// First attempt of every trial that has attempts.
+    first_attempt: FxHashMap<u64, u64>,
+    repeats: u64,
+}
+
+/// Trials of a cell are numbered from 0 or 1 nearly always; from here on a number costs more than a bit.
+const FEW: u64 = 1 << 16;
+
+impl SeenTrials {
+    /// Whether the trial is new.
+    fn insert(&mut self, trial: u64, attempt: Option<u64>) -> bool {
+        if trial >= FEW || attempt.is_some() {
+            return self.others.insert((trial, attempt));
+        }
+        let (word, bit) = ((trial / 64) as usize, 1 << (trial % 64));
+        if word >= self.bits.len() {
+            self.bits.resize(word + 1, 0);
+        }
+        let is_new = self.bits[word] & bit == 0;
+        self.bits[word] |= bit;
+        is_new
+    }
 }
 
 impl RepeatFilter {
@@ -157,14 +171,31 @@ impl RepeatFilter {
         logs: &Logs,
         watch: &dyn ReadWatch,
     ) -> Result<Self, EffectsError> {
-        let mut last = HashMap::new();
+        let mut filter = Self {
+            repeats,
+            attempts,
+            numbers: BTreeMap::new(),
+            seen: Vec::new(),
+            last: FxHashMap::default(),
+            counts: RepeatCounts::default(),
+        };
         if repeats == Repeats::Last {
             logs.read(
-                |batch| batch.trials.iter().map(TrialIdentity::of).collect::<Vec<_>>(),
-                |identities| {
-                    for identity in identities {
-                        if let Some(key) = identity.with_attempt() {
-                            last.insert(key, identity.place);
+                |batch| {
+                    let mut cells = CellNumbers::default();
+                    let trials: Vec<(u32, TrialIdentity)> = batch
+                        .trials
+                        .iter()
+                        .map(|trial| (cells.number(trial), TrialIdentity::of(trial)))
+                        .collect();
+                    (cells.keys, trials)
+                },
+                |(keys, trials)| {
+                    let numbers = filter.numbers_of(&keys);
+                    for (cell, identity) in trials {
+                        if let Some(trial) = identity.trial {
+                            let key = (numbers[cell as usize], trial, identity.attempt);
+                            filter.last.insert(key, identity.place);
                         }
                     }
                     Ok(())
@@ -172,45 +203,52 @@ impl RepeatFilter {
                 watch,
             )?;
         }
-        Ok(Self {
-            repeats,
-            attempts,
-            seen: HashSet::new(),
-            first_attempt: HashMap::new(),
-            last,
-            counts: RepeatCounts::default(),
-            by_feature: BTreeMap::new(),
-        })
+        Ok(filter)
     }
 
-    /// Whether the row counts. Rows come in the order of the files.
-    pub(crate) fn keep(&mut self, identity: &TrialIdentity) -> bool {
+    /// The numbers of some cells, for [`RepeatFilter::keep`].
+    pub(crate) fn numbers_of(&mut self, cells: &[CellKey]) -> Vec<u32> {
+        let number = |key: &CellKey| match self.numbers.get(key) {
+            Some(&number) => number,
+            None => {
+                let number = self.seen.len() as u32;
+                self.numbers.insert(key.clone(), number);
+                self.seen.push(SeenTrials::default());
+                number
+            }
+        };
+        cells.iter().map(number).collect()
+    }
+
+    /// Whether a row of a cell counts. Rows come in the order of the files.
+    pub(crate) fn keep(&mut self, cell: u32, identity: &TrialIdentity) -> bool {
         self.counts.rows += 1;
-        let keep = self.judge(identity);
+        let keep = self.judge(cell, identity);
         self.counts.kept += u64::from(keep);
         keep
     }
 
-    fn judge(&mut self, identity: &TrialIdentity) -> bool {
-        let (Some(trial), Some(key)) = (identity.trial, identity.with_attempt()) else {
+    fn judge(&mut self, cell: u32, identity: &TrialIdentity) -> bool {
+        let Some(trial) = identity.trial else {
             self.counts.unnumbered += 1;
             return true;
         };
+        let seen = &mut self.seen[cell as usize];
         if let (Some(attempt), Attempts::First) = (identity.attempt, self.attempts)
-            && *self.first_attempt.entry(trial).or_insert(attempt) != attempt
+            && *seen.first_attempt.entry(trial).or_insert(attempt) != attempt
         {
             self.counts.later_attempts += 1;
             return false;
         }
-        let is_new = self.seen.insert(key);
+        let is_new = seen.insert(trial, identity.attempt);
         if !is_new {
             self.counts.repeats += 1;
-            *self.by_feature.entry(identity.feature).or_default() += 1;
+            seen.repeats += 1;
         }
         match self.repeats {
             Repeats::All => true,
             Repeats::First | Repeats::Refuse => is_new,
-            Repeats::Last => self.last.get(&key) == Some(&identity.place),
+            Repeats::Last => self.last.get(&(cell, trial, identity.attempt)) == Some(&identity.place),
         }
     }
 
@@ -219,8 +257,14 @@ impl RepeatFilter {
     /// # Errors
     /// [`EffectsError::RepeatedTrials`] if there were repeats and the policy is to refuse them.
     pub(crate) fn finish(mut self) -> Result<RepeatCounts, EffectsError> {
-        let mut features: Vec<(String, u64)> = self
-            .by_feature
+        let mut by_feature: BTreeMap<Option<FeatureId>, u64> = BTreeMap::new();
+        for (key, &number) in &self.numbers {
+            let repeats = self.seen[number as usize].repeats;
+            if repeats > 0 {
+                *by_feature.entry(key.feature).or_default() += repeats;
+            }
+        }
+        let mut features: Vec<(String, u64)> = by_feature
             .iter()
             .map(|(feature, count)| {
                 let name = feature.map_or("no feature".to_owned(), |feature| feature.to_string());

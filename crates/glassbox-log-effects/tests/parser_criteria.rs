@@ -8,14 +8,14 @@ use std::path::Path;
 
 use common::published;
 use glassbox_log_effects::ParserCriterion;
-use glassbox_logs::audit::{AuditSettings, Flips, audit, default_echo};
+use glassbox_logs::audit::{AuditSettings, Echo, Flips, audit};
 use glassbox_logs::{Logs, Unwatched, parser_named};
 
 /// Findings that flip between the scan parser and the first-line parser, by criterion.
 fn flips(path: &Path) -> Vec<Flips> {
     let settings = AuditSettings {
         compare: Some([parser_named("scan").unwrap(), parser_named("b-complete").unwrap()]),
-        ..AuditSettings::new(default_echo().unwrap())
+        ..AuditSettings::new(Echo::study().unwrap())
     };
     let logs = Logs::find(&[path.to_path_buf()]).unwrap();
     let report = audit(

@@ -5,11 +5,15 @@ use serde_json::error::Category;
 
 use crate::summary_row::read_summary;
 use crate::trial_row::{RowFault, TrialFields};
+use crate::trial_scan::scan_trial;
 use crate::{Batch, Place, ProblemKind, RowProblem};
 
-/// Reads one row into the batch; what cannot be used becomes a problem.
-pub(crate) fn read_row<'a>(bytes: &'a [u8], place: Place, batch: &mut Batch<'a>) {
+/// Reads one row into the batch; what cannot be used becomes a problem. `text` is the row as text, where that is known to be one.
+pub(crate) fn read_row<'a>(bytes: &'a [u8], text: Option<&'a str>, place: Place, batch: &mut Batch<'a>) {
     let bytes = bytes.trim_ascii();
+    if let Some(fields) = text.and_then(|text| scan_trial(text.trim_ascii())) {
+        return read_fields(fields, bytes, place, batch, |record| record);
+    }
     if bytes.first() != Some(&b'{') {
         let fault = match serde_json::from_slice::<Value>(bytes) {
             Ok(value) => (

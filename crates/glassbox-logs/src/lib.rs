@@ -26,6 +26,7 @@ mod feature_id;
 mod feature_record;
 mod file_report;
 mod import;
+mod index_builder;
 mod json_row;
 mod json_scan;
 mod layout;
@@ -44,6 +45,7 @@ mod tables;
 mod text_buffer;
 mod trial_index;
 mod trial_row;
+mod trial_scan;
 
 pub use aggregate::{AggregateRecord, ReportedNumber, Share};
 pub use batch::Batch;
@@ -54,6 +56,7 @@ pub use feature_id::{FeatureId, NotAFeature};
 pub use feature_record::{FeatureMeasures, FeatureRecord};
 pub use file_report::{FileReport, ReadReport};
 pub use import::{IMPORT_FILE, ImportSummary, import};
+pub use index_builder::{IndexBuilder, IndexPart};
 pub use layout::Layout;
 pub use log_file::LogFile;
 pub use outcome::{Outcome, RecordedOutcome};
@@ -65,6 +68,5 @@ pub use record::TrialRecord;
 pub use row_splitter::{ReadLimits, TextForm};
 pub use tables::{LogAggregateRow, LogFeatureRow, LogNumberRow, LogProblemRow, LogTrialRow};
 pub use trial_index::{
-    BET_LABEL, IndexBuilder, IndexPart, IndexedOutcome, IndexedTrial, OutcomeSource, Repeats, STOP_LABEL,
-    TrialIndex, UNKNOWN_LABEL,
+    BET_LABEL, IndexedOutcome, IndexedTrial, OutcomeSource, Repeats, STOP_LABEL, TrialIndex, UNKNOWN_LABEL,
 };

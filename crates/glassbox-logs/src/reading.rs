@@ -282,6 +282,9 @@ impl Unit {
                 rows.read(self.file, *first, &mut batch);
             }
             UnitRows::Text(raw) => {
+                // Checked at once for all rows, of which nearly all are good.
+                let text = std::str::from_utf8(&raw.bytes).ok();
+                batch.trials.reserve(raw.rows.len());
                 for row in &raw.rows {
                     batch.rows += 1;
                     match row {
@@ -292,7 +295,8 @@ impl Unit {
                                 row: *row,
                                 offset: Some(raw.offset + *start as u64),
                             };
-                            read_row(&raw.bytes[*start..*end], place, &mut batch);
+                            let text = text.and_then(|text| text.get(*start..*end));
+                            read_row(&raw.bytes[*start..*end], text, place, &mut batch);
                         }
                     }
                 }

@@ -154,8 +154,9 @@ impl RowSplitter {
         let mut cut = Cut {
             at: 0,
             rows: Vec::new(),
+            full: false,
         };
-        while cut.at < self.batch && self.state != State::Done {
+        while cut.at < self.batch && !cut.full && self.state != State::Done {
             match self.form {
                 TextForm::Array => self.array_step(&mut cut),
                 TextForm::Lines => self.line_step(&mut cut),
@@ -172,7 +173,7 @@ impl RowSplitter {
             let problem = RowProblem::of_file(self.file, ProblemKind::NoRows, "the array is empty");
             cut.rows.push(RawRow::Problem(problem));
         }
-        let Cut { at, rows } = cut;
+        let Cut { at, rows, .. } = cut;
         Some(RawBatch {
             offset,
             bytes: self.text.take(at),
@@ -207,7 +208,7 @@ impl RowSplitter {
         self.text.ended() && cut.at == self.text.bytes().len()
     }
 
-    /// Finds the end of the value at the cut, as far as the longest row goes. `None`: a problem was told.
+    /// Finds the end of the value at the cut, as far as the longest row goes. `None`: a problem was told, or the batch is full.
     fn value_end(&mut self, cut: &mut Cut) -> Option<usize> {
         loop {
             let available = &self.text.bytes()[cut.at..];
@@ -225,6 +226,11 @@ impl RowSplitter {
                 }
                 Scan::More if self.text.ended() => {
                     (ProblemKind::Truncated, "the file ends within this row".to_owned())
+                }
+                // A row that goes on is for the next batch: the bytes before it need not be moved.
+                Scan::More if !cut.rows.is_empty() => {
+                    cut.full = true;
+                    return None;
                 }
                 Scan::More => {
                     // Twice as much each time: a long row is not scanned once per chunk.
@@ -297,6 +303,7 @@ impl RowSplitter {
                     self.row(cut, end);
                     self.state = State::Separator;
                 }
+                None if cut.full => {}
                 None => {
                     self.state = State::Damage;
                     cut.at += 1;
@@ -354,6 +361,10 @@ impl RowSplitter {
                     return;
                 }
                 None if self.text.ended() => break (window.len(), window.len()),
+                None if !cut.rows.is_empty() => {
+                    cut.full = true;
+                    return;
+                }
                 None => self.text.fill(),
             }
         };
@@ -400,6 +411,7 @@ impl RowSplitter {
             }
             Some(_) => match self.value_end(cut) {
                 Some(end) => self.row(cut, end),
+                None if cut.full => {}
                 None => {
                     // What follows a damaged object has no beginning that could be trusted.
                     cut.at = self.text.bytes().len();
@@ -415,6 +427,8 @@ struct Cut {
     /// Bytes of the window that belong to it.
     at: usize,
     rows: Vec<RawRow>,
+    /// Whether it ends here, though it is small.
+    full: bool,
 }
 
 /// Whether a text that begins with a brace is JSON lines or one object over several lines.

@@ -2,14 +2,11 @@
 //!
 //! 56 bytes per trial and 16 per outcome read of it; the text streams past.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 
 use glassbox_outcome::Parser;
-use rayon::prelude::*;
 
-use crate::{Batch, Cell, Logs, LogsError, Place, ReadReport, ReadWatch, TrialRecord};
+use crate::{Cell, IndexBuilder, IndexPart, Logs, LogsError, Place, ReadReport, ReadWatch};
 
 /// Where outcomes come from.
 #[derive(Clone, Debug)]
@@ -35,9 +32,9 @@ pub enum Repeats {
 /// An outcome of one trial, its label as a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IndexedOutcome {
-    amount: f64,
-    label: u16,
-    valid: u8,
+    pub(crate) amount: f64,
+    pub(crate) label: u16,
+    pub(crate) valid: u8,
 }
 
 /// The label of what no parser could read, and of a log that states none.
@@ -47,7 +44,7 @@ pub const STOP_LABEL: u16 = 1;
 /// The label of a bet.
 pub const BET_LABEL: u16 = 2;
 
-const ABSENT: u8 = 3;
+pub(crate) const ABSENT: u8 = 3;
 
 impl IndexedOutcome {
     /// Number of the label, see [`TrialIndex::labels`].
@@ -88,14 +85,14 @@ pub struct IndexedTrial {
     pub response_hash: u64,
     /// Where the row is.
     pub place: Place,
-    marks: u8,
+    pub(crate) marks: u8,
 }
 
-const EMPTY: u8 = 1;
-const ECHO: u8 = 2;
-const REPEAT: u8 = 4;
-const REPEATED_LATER: u8 = 8;
-const LATER_ATTEMPT: u8 = 16;
+pub(crate) const EMPTY: u8 = 1;
+pub(crate) const ECHO: u8 = 2;
+pub(crate) const REPEAT: u8 = 4;
+pub(crate) const REPEATED_LATER: u8 = 8;
+pub(crate) const LATER_ATTEMPT: u8 = 16;
 
 impl IndexedTrial {
     /// Whether the response has nothing but white space.
@@ -133,12 +130,12 @@ impl IndexedTrial {
 /// All trials of logs, sorted by cell, trial, attempt and place.
 #[derive(Debug, Default)]
 pub struct TrialIndex {
-    cells: Vec<Cell>,
-    starts: Vec<usize>,
-    labels: Vec<String>,
-    trials: Vec<IndexedTrial>,
-    outcomes: Vec<IndexedOutcome>,
-    sources: usize,
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) starts: Vec<usize>,
+    pub(crate) labels: Vec<String>,
+    pub(crate) trials: Vec<IndexedTrial>,
+    pub(crate) outcomes: Vec<IndexedOutcome>,
+    pub(crate) sources: usize,
 }
 
 impl TrialIndex {
@@ -201,240 +198,6 @@ impl TrialIndex {
             let trial = &self.trials[row];
             trial.counts(repeats).then(|| (trial, self.outcome(row, source)))
         })
-    }
-}
-
-/// The trials of one batch.
-#[derive(Debug)]
-pub struct IndexPart {
-    cells: Vec<Cell>,
-    labels: Vec<String>,
-    trials: Vec<IndexedTrial>,
-    outcomes: Vec<IndexedOutcome>,
-}
-
-impl IndexPart {
-    /// Takes what is needed of a batch.
-    pub fn new(batch: &Batch<'_>, sources: &[OutcomeSource], is_echo: impl Fn(&str) -> bool) -> Self {
-        let mut part = Self {
-            cells: Vec::new(),
-            labels: first_labels(),
-            trials: Vec::with_capacity(batch.trials.len()),
-            outcomes: Vec::with_capacity(batch.trials.len() * sources.len()),
-        };
-        let mut known: HashMap<Cell, u32> = HashMap::new();
-        let mut last = 0;
-        for trial in &batch.trials {
-            // Logs are written cell by cell, so the last cell is nearly always the right one.
-            if part
-                .cells
-                .get(last as usize)
-                .is_none_or(|cell| !cell.holds(trial))
-            {
-                let cell = Cell::of(trial);
-                last = match known.get(&cell) {
-                    Some(number) => *number,
-                    None => {
-                        let number = part.cells.len() as u32;
-                        part.cells.push(cell.clone());
-                        known.insert(cell, number);
-                        number
-                    }
-                };
-            }
-            let mut marks = 0;
-            if trial.response.trim().is_empty() {
-                marks |= EMPTY;
-            }
-            if is_echo(&trial.response) {
-                marks |= ECHO;
-            }
-            part.trials.push(IndexedTrial {
-                cell: last,
-                trial: trial.trial,
-                attempt: trial
-                    .attempt
-                    .map_or(0, |attempt| u32::try_from(attempt).unwrap_or(u32::MAX)),
-                response_hash: hash(&trial.response),
-                place: trial.place,
-                marks,
-            });
-            for source in sources {
-                let outcome = part.read(trial, source);
-                part.outcomes.push(outcome);
-            }
-        }
-        part
-    }
-
-    fn read(&mut self, trial: &TrialRecord<'_>, source: &OutcomeSource) -> IndexedOutcome {
-        match source {
-            OutcomeSource::Recorded => match &trial.recorded {
-                None => IndexedOutcome {
-                    amount: f64::NAN,
-                    label: UNKNOWN_LABEL,
-                    valid: ABSENT,
-                },
-                Some(recorded) => IndexedOutcome {
-                    amount: recorded.outcome.amount().unwrap_or(f64::NAN),
-                    label: label_of(&mut self.labels, recorded.outcome.label()),
-                    valid: recorded.valid.map_or(2, u8::from),
-                },
-            },
-            OutcomeSource::Parsed(parser) => {
-                let outcome = parser.parse(&trial.response, trial.condition.prompt_type.as_deref());
-                IndexedOutcome {
-                    amount: outcome.amount.unwrap_or(f64::NAN),
-                    label: label_of(&mut self.labels, outcome.label),
-                    valid: u8::from(outcome.valid),
-                }
-            }
-        }
-    }
-}
-
-fn first_labels() -> Vec<String> {
-    ["unknown", "stop", "bet"].map(str::to_owned).to_vec()
-}
-
-/// The number of a label; a log with more than 65,535 labels has no outcomes, and the rest count as unknown.
-fn label_of(labels: &mut Vec<String>, label: &str) -> u16 {
-    if let Some(found) = labels.iter().position(|known| known == label) {
-        return u16::try_from(found).unwrap_or(UNKNOWN_LABEL);
-    }
-    match u16::try_from(labels.len()) {
-        Ok(number) => {
-            labels.push(label.to_owned());
-            number
-        }
-        Err(_) => UNKNOWN_LABEL,
-    }
-}
-
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Puts the trials of all batches together.
-#[derive(Debug)]
-pub struct IndexBuilder {
-    known: HashMap<Cell, u32>,
-    labels: Vec<String>,
-    trials: Vec<IndexedTrial>,
-    outcomes: Vec<IndexedOutcome>,
-    sources: usize,
-}
-
-impl IndexBuilder {
-    /// For so many outcome sources.
-    pub fn new(sources: usize) -> Self {
-        Self {
-            known: HashMap::new(),
-            labels: first_labels(),
-            trials: Vec::new(),
-            outcomes: Vec::new(),
-            sources,
-        }
-    }
-
-    /// Adds the trials of one batch.
-    pub fn add(&mut self, part: IndexPart) {
-        let cells: Vec<u32> = part
-            .cells
-            .into_iter()
-            .map(|cell| {
-                let next = self.known.len() as u32;
-                *self.known.entry(cell).or_insert(next)
-            })
-            .collect();
-        let labels: Vec<u16> = part
-            .labels
-            .iter()
-            .map(|label| label_of(&mut self.labels, label))
-            .collect();
-        self.trials.extend(part.trials.into_iter().map(|mut trial| {
-            trial.cell = cells[trial.cell as usize];
-            trial
-        }));
-        self.outcomes.extend(part.outcomes.into_iter().map(|mut outcome| {
-            outcome.label = labels[usize::from(outcome.label)];
-            outcome
-        }));
-    }
-
-    /// Sorts the trials and finds those that are there more than once.
-    pub fn finish(self) -> TrialIndex {
-        let mut cells: Vec<(Cell, u32)> = self.known.into_iter().collect();
-        cells.par_sort_unstable();
-        let mut rank = vec![0_u32; cells.len()];
-        for (place, (_, number)) in cells.iter().enumerate() {
-            rank[*number as usize] = place as u32;
-        }
-        let mut order: Vec<u32> = (0..self.trials.len() as u32).collect();
-        let key = |row: &u32| {
-            let trial = &self.trials[*row as usize];
-            let number = (trial.trial.is_none(), trial.trial);
-            (rank[trial.cell as usize], number, trial.attempt, trial.place)
-        };
-        order.par_sort_unstable_by_key(key);
-        let mut trials: Vec<IndexedTrial> = order
-            .par_iter()
-            .map(|row| {
-                let mut trial = self.trials[*row as usize];
-                trial.cell = rank[trial.cell as usize];
-                trial
-            })
-            .collect();
-        let sources = self.sources;
-        let outcomes: Vec<IndexedOutcome> = order
-            .iter()
-            .flat_map(|row| &self.outcomes[*row as usize * sources..(*row as usize + 1) * sources])
-            .copied()
-            .collect();
-        mark_repeats(&mut trials);
-        let cells: Vec<Cell> = cells.into_iter().map(|(cell, _)| cell).collect();
-        let mut starts = vec![0; cells.len()];
-        for (row, trial) in trials.iter().enumerate().rev() {
-            starts[trial.cell as usize] = row;
-        }
-        TrialIndex {
-            cells,
-            starts,
-            labels: self.labels,
-            trials,
-            outcomes,
-            sources,
-        }
-    }
-}
-
-/// Marks repeats and retried attempts among sorted trials.
-fn mark_repeats(trials: &mut [IndexedTrial]) {
-    let same_trial =
-        |a: &IndexedTrial, b: &IndexedTrial| a.cell == b.cell && a.trial == b.trial && a.trial.is_some();
-    for group in trials.chunk_by_mut(same_trial) {
-        let first_attempt = group.first().map_or(0, |trial| trial.attempt);
-        for trial in group.iter_mut() {
-            if trial.attempt != first_attempt {
-                trial.marks |= LATER_ATTEMPT;
-            }
-        }
-        for attempt in group.chunk_by_mut(|a, b| a.attempt == b.attempt) {
-            if attempt.first().is_some_and(|trial| trial.trial.is_none()) {
-                continue;
-            }
-            let last = attempt.len() - 1;
-            for (place, trial) in attempt.iter_mut().enumerate() {
-                if place > 0 {
-                    trial.marks |= REPEAT;
-                }
-                if place < last {
-                    trial.marks |= REPEATED_LATER;
-                }
-            }
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::loose::Loose;
 use crate::{Arm, Condition, FeatureId, Outcome, Place, ProblemKind, RecordedOutcome, TrialRecord};
 
 /// The keys of all layouts of trial rows. Further keys (activations, tokens) are passed over.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct TrialFields<'a> {
     feature: Loose<'a>,
     layer: Loose<'a>,
@@ -24,12 +24,12 @@ pub(crate) struct TrialFields<'a> {
     attempt: Loose<'a>,
     response: Loose<'a>,
     outcome: OutcomeFields<'a>,
-    parsed: Option<OutcomeFields<'a>>,
+    pub(crate) parsed: Option<OutcomeFields<'a>>,
 }
 
 /// The keys that state an outcome.
-#[derive(Debug, Default)]
-struct OutcomeFields<'a> {
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct OutcomeFields<'a> {
     action: Loose<'a>,
     amount: Loose<'a>,
     is_stop: Loose<'a>,
@@ -228,7 +228,7 @@ fn recorded_outcome(fields: OutcomeFields<'_>) -> Result<Option<RecordedOutcome<
 
 impl<'a> OutcomeFields<'a> {
     /// The place for a key's value.
-    fn slot(&mut self, key: &str) -> Option<&mut Loose<'a>> {
+    pub(crate) fn slot(&mut self, key: &str) -> Option<&mut Loose<'a>> {
         Some(match key {
             "action" | "decision" | "reparsed_action" => &mut self.action,
             "bet" | "bet_amount" | "reparsed_bet" => &mut self.amount,
@@ -241,7 +241,8 @@ impl<'a> OutcomeFields<'a> {
 }
 
 impl<'a> TrialFields<'a> {
-    fn slot(&mut self, key: &str) -> Option<&mut Loose<'a>> {
+    /// The place for a key's value.
+    pub(crate) fn slot(&mut self, key: &str) -> Option<&mut Loose<'a>> {
         Some(match key {
             "feature" | "target_feature" | "feature_name" | "feature_key" => &mut self.feature,
             "layer" | "target_layer" => &mut self.layer,

@@ -6,15 +6,14 @@ mod support;
 use std::path::Path;
 
 use glassbox_logs::audit::{
-    Analysis, AuditReport, AuditSettings, DictionaryFacts, Finding, FindingKind, Severity, audit,
-    default_echo,
+    Analysis, AuditReport, AuditSettings, DictionaryFacts, Echo, Finding, FindingKind, Severity, audit,
 };
 use glassbox_logs::{Logs, Unwatched, parser_named};
 use rstest::rstest;
 use support::study_file;
 
 fn settings() -> AuditSettings {
-    AuditSettings::new(default_echo().unwrap())
+    AuditSettings::new(Echo::study().unwrap())
 }
 
 fn compared() -> AuditSettings {

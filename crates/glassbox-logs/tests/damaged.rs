@@ -130,6 +130,10 @@ proptest! {
         let read = |batch_bytes| support::read_limited(name, &bytes, ReadLimits { batch_bytes, longest_row: 1 << 12 });
         let (first, second) = (read(chunk), read(1 << 20));
         prop_assert_eq!(first.trials, second.trials);
-        prop_assert_eq!(first.problems, second.problems);
+        // Some say the file's path, which differs.
+        let faults = |problems: &[glassbox_logs::RowProblem]| -> Vec<_> {
+            problems.iter().map(|problem| (problem.place, problem.kind)).collect()
+        };
+        prop_assert_eq!(faults(&first.problems), faults(&second.problems));
     }
 }

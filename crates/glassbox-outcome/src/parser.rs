@@ -3,7 +3,7 @@
 use regex::{Captures, Regex};
 
 use crate::region::Cutter;
-use crate::{Choose, Outcome, ParserError, ParserSpec, RuleSpec, UNKNOWN};
+use crate::{Choose, Outcome, ParserError, ParserSpec, Region, RuleSpec, UNKNOWN};
 
 /// A compiled parser.
 #[derive(Clone, Debug)]
@@ -11,14 +11,38 @@ pub struct Parser {
     spec: ParserSpec,
     hash: String,
     rules: Vec<Rule>,
+    /// The different regions of the rules.
+    regions: Vec<Cutter>,
 }
 
 #[derive(Clone, Debug)]
 struct Rule {
     pattern: Regex,
-    region: Cutter,
-    requires: Option<(Regex, Cutter)>,
+    /// Index of the region.
+    region: usize,
+    /// What must match as well, and the index of its region.
+    requires: Option<(Regex, usize)>,
     captures_amount: bool,
+}
+
+/// Regions that are kept while one text is read; further ones are cut anew for every rule.
+const KEPT_REGIONS: usize = 8;
+
+/// The regions of one text, each cut when it is first needed: rules that follow one another mostly look at the same.
+struct Regions<'p, 't> {
+    text: &'t str,
+    cutters: &'p [Cutter],
+    cut: [Option<&'t str>; KEPT_REGIONS],
+}
+
+impl<'t> Regions<'_, 't> {
+    fn get(&mut self, index: usize) -> &'t str {
+        let (text, cutter) = (self.text, &self.cutters[index]);
+        match self.cut.get_mut(index) {
+            Some(kept) => kept.get_or_insert_with(|| cutter.cut(text)),
+            None => cutter.cut(text),
+        }
+    }
 }
 
 impl Parser {
@@ -49,8 +73,9 @@ impl Parser {
             ))
         };
         let mut rules = Vec::with_capacity(spec.rules.len());
+        let mut regions = Vec::new();
         for (index, rule) in spec.rules.iter().enumerate() {
-            let compiled = known(&rule.outcome).and_then(|()| Rule::new(rule));
+            let compiled = known(&rule.outcome).and_then(|()| Rule::new(rule, &mut regions));
             rules.push(compiled.map_err(|what| wrong(Some(index), what))?);
         }
         if let Some(default) = &spec.default {
@@ -58,12 +83,23 @@ impl Parser {
         }
         let canonical = serde_json::to_string(&spec).map_err(|error| wrong(None, error.to_string()))?;
         let hash = blake3::hash(canonical.as_bytes()).to_hex()[..16].to_string();
-        Ok(Self { spec, hash, rules })
+        let cutters = regions.into_iter().map(|(_, cutter)| cutter).collect();
+        Ok(Self {
+            spec,
+            hash,
+            rules,
+            regions: cutters,
+        })
     }
 
     /// Reads the outcome of a response to a prompt of this kind. Rules for other kinds of prompts are passed over; with `None`
     /// all rules that name a kind are.
     pub fn parse(&self, response: &str, prompt: Option<&str>) -> Outcome<'_> {
+        let mut regions = Regions {
+            text: response,
+            cutters: &self.regions,
+            cut: [None; KEPT_REGIONS],
+        };
         for (index, (spec, rule)) in self.spec.rules.iter().zip(&self.rules).enumerate() {
             if spec
                 .prompt
@@ -72,7 +108,7 @@ impl Parser {
             {
                 continue;
             }
-            if let Some(amount) = rule.amount_in(spec, response) {
+            if let Some(amount) = rule.amount_in(spec, &mut regions) {
                 return Outcome {
                     label: &spec.outcome,
                     amount,
@@ -114,7 +150,8 @@ impl Parser {
 }
 
 impl Rule {
-    fn new(spec: &RuleSpec) -> Result<Self, String> {
+    /// Compiles a rule; regions that no rule before it has are added.
+    fn new(spec: &RuleSpec, regions: &mut Vec<(Region, Cutter)>) -> Result<Self, String> {
         let regex = |pattern: &str| Regex::new(pattern).map_err(|error| error.to_string());
         for (key, range) in [("amount_range", spec.amount_range), ("clamp", spec.clamp)] {
             if let Some([low, high]) = range
@@ -140,25 +177,25 @@ impl Rule {
             return Err("choose in range needs amount_range".into());
         }
         let requires = match &spec.requires {
-            Some(required) => Some((regex(&required.pattern)?, Cutter::new(&required.region)?)),
+            Some(required) => Some((regex(&required.pattern)?, number(&required.region, regions)?)),
             None => None,
         };
         Ok(Self {
             pattern,
-            region: Cutter::new(&spec.region)?,
+            region: number(&spec.region, regions)?,
             requires,
             captures_amount,
         })
     }
 
     /// Whether the rule matches, and with which amount.
-    fn amount_in(&self, spec: &RuleSpec, response: &str) -> Option<Option<f64>> {
+    fn amount_in(&self, spec: &RuleSpec, regions: &mut Regions<'_, '_>) -> Option<Option<f64>> {
         if let Some((pattern, region)) = &self.requires
-            && !pattern.is_match(region.cut(response))
+            && !pattern.is_match(regions.get(*region))
         {
             return None;
         }
-        let text = self.region.cut(response);
+        let text = regions.get(self.region);
         if !self.captures_amount {
             return self.pattern.is_match(text).then_some(spec.amount);
         }
@@ -183,6 +220,15 @@ impl Rule {
     }
 }
 
+/// The number of a region among those of the rules.
+fn number(region: &Region, regions: &mut Vec<(Region, Cutter)>) -> Result<usize, String> {
+    if let Some(found) = regions.iter().position(|(known, _)| known == region) {
+        return Ok(found);
+    }
+    regions.push((region.clone(), Cutter::new(region)?));
+    Ok(regions.len() - 1)
+}
+
 fn amount_of(captures: &Captures<'_>) -> Option<f64> {
     let text = captures.name("amount")?.as_str();
     let amount = text.replace(',', "").parse::<f64>().ok()?;
@@ -192,7 +238,7 @@ fn amount_of(captures: &Captures<'_>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DefaultSpec, NamedRegion, Region, RequiredSpec};
+    use crate::{DefaultSpec, NamedRegion, RequiredSpec};
 
     fn choices() -> [String; 2] {
         ["leave".into(), "take".into()]

@@ -4,6 +4,7 @@
 //! is always one that somebody meant to leave out.
 
 use std::fmt;
+use std::io::{self, Write};
 
 use serde::ser;
 use serde::{Serialize, Serializer};
@@ -42,6 +43,32 @@ pub fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, JsonError> {
     Ok(text)
 }
 
+/// Writes a value as [`to_json`] gives it, without holding its text.
+///
+/// # Errors
+/// [`WriteJsonError::Json`] as [`to_json`], before anything is written; [`WriteJsonError::Io`] if it cannot be written.
+pub fn stream_json<T: Serialize + ?Sized, W: Write>(mut to: W, value: &T) -> Result<(), WriteJsonError> {
+    check_finite(value)?;
+    serde_json::to_writer_pretty(&mut to, value).map_err(|cause| match cause.io_error_kind() {
+        Some(kind) => WriteJsonError::Io(io::Error::new(kind, cause)),
+        None => WriteJsonError::Json(JsonError::Other(cause.to_string())),
+    })?;
+    to.write_all(b"\n")
+        .and_then(|()| to.flush())
+        .map_err(WriteJsonError::Io)
+}
+
+/// Why a value was not written as JSON.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteJsonError {
+    /// It cannot become JSON.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// It could not be written.
+    #[error(transparent)]
+    Io(io::Error),
+}
+
 /// Checks that every number of a value is finite.
 ///
 /// # Errors
@@ -52,8 +79,25 @@ pub fn check_finite<T: Serialize + ?Sized>(value: &T) -> Result<(), JsonError> {
 
 /// Walks a value as a serialiser does, but writes nothing and only looks at floats.
 struct Check {
-    /// Parts of the key: `.name` or `[3]`.
-    path: Vec<String>,
+    /// Parts of the key.
+    path: Vec<Part>,
+}
+
+/// A part of a key. Written out only for an error: values have millions of parts.
+enum Part {
+    Field(&'static str),
+    Key(String),
+    Position(usize),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field(name) => write!(f, ".{name}"),
+            Self::Key(name) => write!(f, ".{name}"),
+            Self::Position(position) => write!(f, "[{position}]"),
+        }
+    }
 }
 
 impl Check {
@@ -61,7 +105,7 @@ impl Check {
         if finite {
             return Ok(());
         }
-        let key = self.path.concat();
+        let key: String = self.path.iter().map(Part::to_string).collect();
         let key = key.strip_prefix('.').unwrap_or(&key);
         let key = if key.is_empty() { "(the value itself)" } else { key };
         Err(JsonError::NonFinite {
@@ -70,7 +114,7 @@ impl Check {
         })
     }
 
-    fn inside<T: Serialize + ?Sized>(&mut self, part: String, value: &T) -> Result<(), JsonError> {
+    fn inside<T: Serialize + ?Sized>(&mut self, part: Part, value: &T) -> Result<(), JsonError> {
         self.path.push(part);
         value.serialize(&mut *self)?;
         self.path.pop();
@@ -88,9 +132,9 @@ struct Inside<'a> {
 }
 
 impl<'a> Inside<'a> {
-    fn new(check: &'a mut Check, variant: Option<&str>) -> Self {
+    fn new(check: &'a mut Check, variant: Option<&'static str>) -> Self {
         if let Some(name) = variant {
-            check.path.push(format!(".{name}"));
+            check.path.push(Part::Field(name));
         }
         Self {
             check,
@@ -101,13 +145,13 @@ impl<'a> Inside<'a> {
     }
 
     fn next<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), JsonError> {
-        let part = format!("[{}]", self.position);
+        let part = Part::Position(self.position);
         self.position += 1;
         self.check.inside(part, value)
     }
 
-    fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), JsonError> {
-        self.check.inside(format!(".{name}"), value)
+    fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), JsonError> {
+        self.check.inside(Part::Field(name), value)
     }
 
     fn finish(self) {
@@ -170,7 +214,7 @@ impl<'a> Serializer for &'a mut Check {
         variant: &'static str,
         value: &T,
     ) -> Result<(), JsonError> {
-        self.inside(format!(".{variant}"), value)
+        self.inside(Part::Field(variant), value)
     }
     fn serialize_seq(self, _: Option<usize>) -> Result<Inside<'a>, JsonError> {
         Ok(Inside::new(self, None))
@@ -261,7 +305,7 @@ impl ser::SerializeMap for Inside<'_> {
     }
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), JsonError> {
         let key = std::mem::take(&mut self.key);
-        self.field(&key, value)
+        self.check.inside(Part::Key(key), value)
     }
     fn end(self) -> Result<(), JsonError> {
         self.finish();
@@ -310,6 +354,9 @@ mod tests {
         let text = to_json(&finding()).unwrap();
         assert_eq!(text, serde_json::to_string_pretty(&finding()).unwrap() + "\n");
         assert!(text.contains("0.1") && text.contains("null"));
+        let mut written = Vec::new();
+        stream_json(&mut written, &finding()).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), text);
     }
 
     #[test]
@@ -330,6 +377,10 @@ mod tests {
         let mut bad = finding();
         bad.by_layer.insert(4, f64::NAN);
         assert_eq!(key_of(&bad), "by_layer.4");
+        let mut written = Vec::new();
+        assert!(
+            matches!(stream_json(&mut written, &bad), Err(WriteJsonError::Json(_))) && written.is_empty()
+        );
         let message = to_json(&f64::NAN).unwrap_err().to_string();
         assert_eq!(
             message,

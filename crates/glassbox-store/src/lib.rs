@@ -38,7 +38,7 @@ pub use disk::{DiskBudget, DiskState, DiskWatch, available_memory, free_bytes};
 pub use error::{Difference, StoreError};
 pub use folder_lock::FolderLock;
 pub use hash::{Checksum, hash_bytes, hash_ends, hash_file, hash_named_files};
-pub use json::{JsonError, check_finite, to_json};
+pub use json::{JsonError, WriteJsonError, check_finite, stream_json, to_json};
 pub use manifest::{FinalFile, MANIFEST_FORMAT, Manifest, Stage, StageStatus};
 pub use preview::{PreviewColumn, TablePreview, display_cell, preview_table};
 pub use run_directory::RunDirectory;

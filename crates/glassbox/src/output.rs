@@ -1,9 +1,9 @@
 //! Standard output holds the data that a command was asked for, and nothing else.
 
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 
-use glassbox_store::to_json;
+use glassbox_store::{WriteJsonError, stream_json};
 use serde::Serialize;
 
 use crate::error::CliError;
@@ -30,7 +30,11 @@ pub fn tell(line: &str) {
 /// # Errors
 /// [`CliError::Json`] and [`CliError::Output`].
 pub fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), CliError> {
-    print(&to_json(value)?)
+    let stdout = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    stream_json(stdout, value).map_err(|error| match error {
+        WriteJsonError::Json(cause) => cause.into(),
+        WriteJsonError::Io(cause) => CliError::Output(cause),
+    })
 }
 
 /// Whether the reader of standard output has gone away: nobody is left to tell.

@@ -1,5 +1,6 @@
 //! Words: which ones a feature adds to responses or removes from them.
 
+mod raw_words;
 mod word_cells;
 mod word_comparison;
 mod word_groups;

@@ -17,6 +17,7 @@ use crate::tally::{Counted, Ordered};
 use crate::unread::why_nothing;
 use crate::{EffectsError, Measure, OutcomeSource, RepeatCounts, WordReader};
 
+use super::raw_words::RawWords;
 use super::word_reader::english_stemmer;
 
 /// One word in one cell.
@@ -134,8 +135,8 @@ fn read_batch(
     let mut cells = CellNumbers::default();
     let mut words: Vec<String> = Vec::new();
     let mut forms: FxHashMap<String, u32> = FxHashMap::default();
-    // Raw words by their number of form: a word is lower-cased and stemmed once per batch.
-    let mut raws: FxHashMap<String, u32> = FxHashMap::default();
+    // A word is lower-cased and stemmed once per batch.
+    let mut raws = RawWords::default();
     let mut said: Vec<(u32, u32)> = Vec::new();
     // Where each word stands in `said`, if it does since `begin`.
     let mut places: Vec<u32> = Vec::new();
@@ -146,7 +147,7 @@ fn read_batch(
         reader.each_raw(&trial.response, |raw| {
             tokens += 1;
             let form = match raws.get(raw) {
-                Some(&form) => form,
+                Some(form) => form,
                 None => {
                     let word = reader.formed(raw, &stemmer);
                     let form = match forms.get(&word) {
@@ -159,7 +160,7 @@ fn read_batch(
                             form
                         }
                     };
-                    raws.insert(raw.to_owned(), form);
+                    raws.insert(raw, form);
                     form
                 }
             };
@@ -210,6 +211,7 @@ struct CellSums {
 
 impl Builder {
     fn add(&mut self, batch: BatchWords) {
+        let numbers = self.filter.numbers_of(&batch.cells);
         let ids: Vec<u32> = batch
             .words
             .into_iter()
@@ -235,7 +237,7 @@ impl Builder {
         for trial in &batch.trials {
             let said = &batch.said[begin..trial.end as usize];
             begin = trial.end as usize;
-            if !self.filter.keep(&trial.identity) {
+            if !self.filter.keep(numbers[trial.cell as usize], &trial.identity) {
                 continue;
             }
             if current != Some(trial.cell) {
@@ -335,7 +337,7 @@ impl WordCell {
 
 impl WordCells {
     /// Reads logs and counts the words of every cell, in one pass (two for [`crate::Repeats::Last`]); `measure` is the outcome that
-    /// presence is set against. Memory grows with the words of every cell, and with eight bytes and a little for every trial.
+    /// presence is set against. Memory grows with the words of every cell, and with a bit for every trial.
     ///
     /// # Errors
     /// [`EffectsError::Logs`], [`EffectsError::RepeatedTrials`] by the policy, [`EffectsError::NoData`] if no row holds a response.

@@ -11,28 +11,78 @@ use crate::{BaselinePolicy, Reference};
 use super::word_cells::{WordCell, WordCells};
 use super::word_comparison::WordComparison;
 
+/// One word in several cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SummedWord {
+    pub(crate) word: u32,
+    /// Responses that have it.
+    pub(crate) responses: u64,
+    /// How often it was said.
+    pub(crate) tokens: u64,
+}
+
 /// The words of several cells together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WordSum {
     pub(crate) responses: u64,
     pub(crate) tokens: u64,
-    /// Responses and tokens by word.
-    pub(crate) counts: BTreeMap<u32, (u64, u64)>,
+    /// Each word once, rising.
+    pub(crate) counts: Vec<SummedWord>,
 }
 
 impl WordSum {
     pub(crate) fn add(&mut self, cell: &WordCell) {
         self.responses += cell.responses;
         self.tokens += cell.tokens;
+        let (mut place, known) = (0, self.counts.len());
         for count in &cell.counts {
-            let sum = self.counts.entry(count.word).or_default();
-            sum.0 += u64::from(count.responses);
-            sum.1 += u64::from(count.tokens);
+            while place < known && self.counts[place].word < count.word {
+                place += 1;
+            }
+            if place < known && self.counts[place].word == count.word {
+                let sum = &mut self.counts[place];
+                sum.responses += u64::from(count.responses);
+                sum.tokens += u64::from(count.tokens);
+            } else {
+                self.counts.push(SummedWord {
+                    word: count.word,
+                    responses: u64::from(count.responses),
+                    tokens: u64::from(count.tokens),
+                });
+            }
+        }
+        if self.counts.len() > known {
+            self.counts.sort_unstable_by_key(|sum| sum.word);
         }
     }
 
-    pub(crate) fn count(&self, word: u32) -> (u64, u64) {
-        self.counts.get(&word).copied().unwrap_or_default()
+    pub(crate) fn count(&self, word: u32) -> SummedWord {
+        match self.counts.binary_search_by_key(&word, |sum| sum.word) {
+            Ok(place) => self.counts[place],
+            Err(_) => SummedWord {
+                word,
+                ..SummedWord::default()
+            },
+        }
+    }
+
+    /// The words of either sum in their order, with the counts of both.
+    pub(crate) fn with<'s>(&'s self, other: &'s Self) -> impl Iterator<Item = (SummedWord, SummedWord)> + 's {
+        let (mut first, mut second) = (self.counts.iter().peekable(), other.counts.iter().peekable());
+        std::iter::from_fn(move || {
+            let word = match (first.peek(), second.peek()) {
+                (Some(a), Some(b)) => a.word.min(b.word),
+                (Some(one), None) | (None, Some(one)) => one.word,
+                (None, None) => return None,
+            };
+            let absent = SummedWord {
+                word,
+                ..SummedWord::default()
+            };
+            let a = first.next_if(|sum| sum.word == word).copied().unwrap_or(absent);
+            let b = second.next_if(|sum| sum.word == word).copied().unwrap_or(absent);
+            Some((a, b))
+        })
     }
 }
 

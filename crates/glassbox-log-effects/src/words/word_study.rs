@@ -45,12 +45,10 @@ fn of_feature<'c>(
         return Ok(Vec::new());
     };
     let first = first.sum();
-    let mut words: Vec<u32> = first.counts.keys().chain(second.counts.keys()).copied().collect();
-    words.sort_unstable();
-    words.dedup();
     let mut rows = Vec::new();
-    for word in words {
-        if let Some((log_ratio, p)) = compare(first, &second, word)? {
+    for (in_first, in_second) in first.with(&second) {
+        let word = in_first.word;
+        if let Some((log_ratio, p)) = compare((in_first.tokens, first), (in_second.tokens, &second))? {
             rows.push(LogWordRow {
                 layer: feature.layer,
                 feature: feature.feature,
@@ -61,8 +59,8 @@ fn of_feature<'c>(
                 change: if log_ratio > 0.0 { "added" } else { "removed" }.to_owned(),
                 n_1: first.responses,
                 n_2: second.responses,
-                responses_1: first.count(word).1,
-                responses_2: second.count(word).1,
+                responses_1: in_first.tokens,
+                responses_2: in_second.tokens,
                 log_odds: log_ratio,
                 ci_low: None,
                 ci_high: None,
@@ -88,9 +86,9 @@ fn of_feature<'c>(
 }
 
 /// The study's log ratio and p, if the word would be listed.
-fn compare(first: &WordSum, second: &WordSum, word: u32) -> Result<Option<(f64, f64)>, EffectsError> {
-    let side = |sum: &WordSum| {
-        Proportion::new(sum.count(word).1, sum.tokens).map_err(EffectsError::stats("a word's frequency"))
+fn compare(first: (u64, &WordSum), second: (u64, &WordSum)) -> Result<Option<(f64, f64)>, EffectsError> {
+    let side = |(said, sum): (u64, &WordSum)| {
+        Proportion::new(said, sum.tokens).map_err(EffectsError::stats("a word's frequency"))
     };
     let (before, after) = (side(first)?, side(second)?);
     let (Ok(f0), Ok(f1)) = (before.estimate(), after.estimate()) else {

@@ -1,13 +1,12 @@
 //! Every word of every comparison, tested.
 
-use std::collections::BTreeMap;
-
 use glassbox_logs::FeatureId;
 use glassbox_stats::{
     Confidence, Proportion, TwoByTwo, WordCount, WordPrior, Yates, benjamini_hochberg, chi_square_test,
     dirichlet_log_odds_ratio, fisher_exact,
 };
 use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 
 use crate::{EffectsError, Family};
 
@@ -19,6 +18,9 @@ use super::word_settings::WordSettings;
 
 /// Below this p value of the score test Fisher's test is made. Above it no test decides anything, and there are millions of them.
 const EXACT_BELOW: f64 = 0.2;
+
+/// p values of tables that were tested: most tables come many times.
+type KnownTables = FxHashMap<[u64; 4], f64>;
 
 /// One tested word, small: a log has millions.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +53,9 @@ pub(crate) fn test_words<'g>(
     let features: Vec<_> = groups.features.iter().collect();
     let per_feature: Vec<Vec<WordTest>> = features
         .into_par_iter()
-        .map(|((feature, kind), own)| {
+        .map_init(KnownTables::default, |known, ((feature, kind), own)| {
             let number = kinds.iter().position(|known| known == kind).unwrap_or_default() as u16;
-            test_feature(groups, comparison, *feature, (kind, number), own, settings)
+            test_feature(groups, comparison, *feature, (kind, number), own, settings, known)
         })
         .collect::<Result<_, EffectsError>>()?;
     let mut tests = per_feature.concat();
@@ -76,6 +78,7 @@ fn test_feature<'c>(
     (kind, number): (&'c str, u16),
     own: &FeatureWords<'_>,
     settings: &WordSettings,
+    known: &mut KnownTables,
 ) -> Result<Vec<WordTest>, EffectsError> {
     let Some((first, second)) = groups.sides(comparison, feature, kind, own, settings.baseline) else {
         return Ok(Vec::new());
@@ -83,32 +86,25 @@ fn test_feature<'c>(
     let first = first.sum();
     let [n1, n2] = [first.responses, second.responses].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     let mut tests = Vec::new();
-    let words: BTreeMap<u32, ()> = first
-        .counts
-        .keys()
-        .chain(second.counts.keys())
-        .map(|w| (*w, ()))
-        .collect();
-    for word in words.into_keys() {
-        let (with_1, with_2) = (first.count(word).0, second.count(word).0);
+    for (in_first, in_second) in first.with(&second) {
+        let (with_1, with_2) = (in_first.responses, in_second.responses);
         let everywhere = with_1 == first.responses && with_2 == second.responses;
         if with_1 + with_2 < settings.fewest_responses || everywhere {
             continue;
         }
-        let side =
-            |with: u64, n: u64| Proportion::new(with, n).map_err(EffectsError::stats("a word's share"));
-        let table = TwoByTwo::new(side(with_2, second.responses)?, side(with_1, first.responses)?)
-            .map_err(EffectsError::stats("a word's table"))?;
-        let score = chi_square_test(&table, Yates::No).map_or(1.0, |test| test.test.p);
-        let p = if score < EXACT_BELOW {
-            fisher_exact(&table).p
-        } else {
-            score
+        let key = [with_1, first.responses, with_2, second.responses];
+        let p = match known.get(&key) {
+            Some(p) => *p,
+            None => {
+                let p = test_table(key)?;
+                known.insert(key, p);
+                p
+            }
         };
         tests.push(WordTest {
             feature,
             kind: number,
-            word,
+            word: in_first.word,
             first: [with_1 as u32, n1],
             second: [with_2 as u32, n2],
             p,
@@ -116,6 +112,19 @@ fn test_feature<'c>(
         });
     }
     Ok(tests)
+}
+
+/// The p value of responses with a word and responses, of the first and of the second.
+fn test_table([with_1, n1, with_2, n2]: [u64; 4]) -> Result<f64, EffectsError> {
+    let side = |with: u64, n: u64| Proportion::new(with, n).map_err(EffectsError::stats("a word's share"));
+    let table =
+        TwoByTwo::new(side(with_2, n2)?, side(with_1, n1)?).map_err(EffectsError::stats("a word's table"))?;
+    let score = chi_square_test(&table, Yates::No).map_or(1.0, |test| test.test.p);
+    Ok(if score < EXACT_BELOW {
+        fisher_exact(&table).p
+    } else {
+        score
+    })
 }
 
 impl TestedWords<'_> {
@@ -149,20 +158,24 @@ impl TestedWords<'_> {
         top: usize,
     ) -> Result<Vec<LogWordRow>, EffectsError> {
         let name = self.comparison.name(groups.reference());
-        let mut rows = Vec::new();
-        for of_feature in self
+        let features: Vec<&[WordTest]> = self
             .tests
             .chunk_by(|a, b| (a.feature, a.kind) == (b.feature, b.kind))
-        {
-            let mut order: Vec<&WordTest> = of_feature.iter().collect();
-            order.sort_by(|a, b| a.p.total_cmp(&b.p).then(a.word.cmp(&b.word)));
-            for (place, test) in order.into_iter().enumerate() {
-                if place < top || test.q <= settings.alpha {
-                    rows.push(self.row(test, &name, cells, groups, settings)?);
-                }
-            }
-        }
-        Ok(rows)
+            .collect();
+        let rows: Vec<Vec<LogWordRow>> = features
+            .into_par_iter()
+            .map(|tests| {
+                let mut order: Vec<&WordTest> = tests.iter().collect();
+                order.sort_unstable_by(|a, b| a.p.total_cmp(&b.p).then(a.word.cmp(&b.word)));
+                order
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(place, test)| *place < top || test.q <= settings.alpha)
+                    .map(|(_, test)| self.row(test, &name, cells, groups, settings))
+                    .collect()
+            })
+            .collect::<Result<_, EffectsError>>()?;
+        Ok(rows.into_iter().flatten().collect())
     }
 
     fn row(
@@ -178,7 +191,7 @@ impl TestedWords<'_> {
         let failed = || EffectsError::stats("a word's log odds");
         let prior = WordPrior::from_background(
             WordCount {
-                word: background.count(test.word).0,
+                word: background.count(test.word).responses,
                 total: background.responses,
             },
             settings.prior_responses,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::word_cells::WordCells;
-use super::word_groups::{WordSum, kind_of};
+use super::word_groups::{SummedWord, WordSum, kind_of};
 
 /// A word of a condition.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -59,17 +59,23 @@ pub(crate) fn views(cells: &WordCells, top: usize) -> Vec<WordView> {
             let mut shares: Vec<WordShare> = sum
                 .counts
                 .iter()
-                .map(|(&word, &(responses, tokens))| {
-                    let frequency = tokens as f64 / sum.tokens.max(1) as f64;
-                    let idf = ((1 + all) as f64 / (1 + with_word[word as usize]) as f64).ln() + 1.0;
-                    WordShare {
-                        word: cells.words[word as usize].clone(),
-                        responses,
-                        response_share: responses as f64 / sum.responses.max(1) as f64,
-                        frequency,
-                        tf_idf: frequency * idf,
-                    }
-                })
+                .map(
+                    |&SummedWord {
+                         word,
+                         responses,
+                         tokens,
+                     }| {
+                        let frequency = tokens as f64 / sum.tokens.max(1) as f64;
+                        let idf = ((1 + all) as f64 / (1 + with_word[word as usize]) as f64).ln() + 1.0;
+                        WordShare {
+                            word: cells.words[word as usize].clone(),
+                            responses,
+                            response_share: responses as f64 / sum.responses.max(1) as f64,
+                            frequency,
+                            tf_idf: frequency * idf,
+                        }
+                    },
+                )
                 .collect();
             // Words are in alphabetical order, which a stable sort keeps among equals.
             shares.sort_by_key(|share| std::cmp::Reverse(share.responses));

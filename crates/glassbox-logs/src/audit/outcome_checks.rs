@@ -1,6 +1,6 @@
 //! Outcomes and texts: empty, identical, echoing, degenerate, of unequal validity.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::finding::{counted, grouped, percent};
 use super::{Analysis, Example, Finding, FindingKind, Severity, Totals, TreatmentCount};
@@ -115,14 +115,17 @@ fn by_treatment(treatments: &[TreatmentCount], of: fn(&TreatmentCount) -> u64) -
 
 fn check_identical(index: &TrialIndex, analysis: Analysis, fewest: u64, findings: &mut Vec<Finding>) {
     let (mut judged, mut copies, mut trials) = (0_u64, 0_u64, 0_u64);
-    let mut identical = Vec::new();
+    let (mut identical, mut texts) = (Vec::new(), Vec::new());
     for (number, cell) in index.cells().iter().enumerate() {
-        let mut texts: HashMap<u64, u64> = HashMap::new();
-        let mut count = 0_u64;
-        for (trial, _) in index.counted(number, 0, Repeats::First) {
-            *texts.entry(trial.response_hash).or_default() += 1;
-            count += 1;
-        }
+        texts.clear();
+        texts.extend(
+            index
+                .counted(number, 0, Repeats::First)
+                .map(|(trial, _)| trial.response_hash),
+        );
+        let count = texts.len() as u64;
+        texts.sort_unstable();
+        texts.dedup();
         trials += count;
         copies += count - texts.len() as u64;
         if count >= fewest.max(2) {

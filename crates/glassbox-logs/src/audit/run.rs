@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     AggregateRecord, Batch, Condition, FeatureId, FeatureRecord, IndexBuilder, IndexPart, Logs, LogsError,
-    OutcomeSource, ReadReport, ReadWatch, TrialIndex,
+    OutcomeSource, ReadReport, ReadWatch, TrialIndex, TrialRecord,
 };
 
 /// Criteria of an analysis, by which compared parsers are told apart.
@@ -61,19 +61,18 @@ struct Part {
 impl Part {
     fn new(batch: &Batch<'_>, sources: &[OutcomeSource], settings: &AuditSettings) -> Self {
         let mut names: HashMap<String, u64> = HashMap::new();
-        for trial in &batch.trials {
-            let Some(name) = trial.condition_name.as_deref() else {
-                continue;
-            };
-            match names.get_mut(name) {
-                Some(count) => *count += 1,
-                None => {
-                    names.insert(name.to_owned(), 1);
-                }
+        // Trials of one condition follow one another.
+        let name_of = |trial: &TrialRecord<'_>| trial.condition_name.as_deref().map(str::to_owned);
+        for run in batch
+            .trials
+            .chunk_by(|before, trial| before.condition_name == trial.condition_name)
+        {
+            if let Some(name) = run.first().and_then(name_of) {
+                *names.entry(name).or_default() += run.len() as u64;
             }
         }
         Self {
-            index: IndexPart::new(batch, sources, |response| settings.echo.is_match(response)),
+            index: IndexPart::new(batch, sources, |response| settings.echo.is_in(response)),
             features: batch.features.clone(),
             aggregates: batch.aggregates.clone(),
             problems: ProblemTally::new(&batch.problems),

@@ -1,9 +1,8 @@
 //! What an audit checks against.
 
 use glassbox_outcome::Parser;
-use regex::Regex;
 
-use super::Analysis;
+use super::{Analysis, Echo};
 use crate::OutcomeSource;
 
 /// What an audit checks against.
@@ -20,14 +19,14 @@ pub struct AuditSettings {
     /// The dictionaries that the features come from, as far as they are known.
     pub dictionaries: Vec<DictionaryFacts>,
     /// What marks a response that repeats the prompt.
-    pub echo: Regex,
+    pub echo: Echo,
     /// Two parsers to compare on all responses.
     pub compare: Option<[Parser; 2]>,
 }
 
 impl AuditSettings {
-    /// The defaults, with an echo pattern.
-    pub fn new(echo: Regex) -> Self {
+    /// The defaults, with a mark of echoes.
+    pub fn new(echo: Echo) -> Self {
         Self {
             analysis: None,
             outcome: OutcomeSource::Recorded,
@@ -53,14 +52,4 @@ pub struct DictionaryFacts {
     pub is_non_negative: bool,
     /// Threshold of each feature, in the units of its activations; empty if it has none. An active feature is above it.
     pub thresholds: Vec<f32>,
-}
-
-/// A response repeats the prompt if one of its lines begins as a line of the study's prompts does.
-///
-/// # Errors
-/// That of the expression; it is fixed and has none.
-pub fn default_echo() -> Result<Regex, regex::Error> {
-    Regex::new(
-        r"(?m)^[ \t]*(?:Slot Machine Game|Game history:|Current balance:|Current round:|Choose:|Choice:|Win rate:|Win pays )",
-    )
 }

@@ -2,7 +2,7 @@
 
 use glassbox_dictionary::{ActivationRule, DictionaryDescription, DictionarySet, formats};
 use glassbox_log_effects::ParserCriterion;
-use glassbox_logs::audit::{AuditReport, AuditSettings, DictionaryFacts, audit as run, default_echo};
+use glassbox_logs::audit::{AuditReport, AuditSettings, DictionaryFacts, Echo, audit as run};
 use glassbox_logs::{Logs, LogsError, OutcomeSource, parser_named, shipped_parser_file, shipped_parsers};
 use regex::Regex;
 
@@ -56,8 +56,8 @@ fn summary(report: &AuditReport) -> String {
 
 fn settings(arguments: &AuditArguments) -> Result<AuditSettings, CliError> {
     let echo = match &arguments.echo {
-        Some(pattern) => Regex::new(pattern),
-        None => default_echo(),
+        Some(pattern) => Regex::new(pattern).map(Echo::expression),
+        None => Echo::study(),
     };
     let echo = echo.map_err(|error| {
         CliError::usage_with_hint(
