@@ -72,8 +72,16 @@ impl CellKey {
 
     /// Whether a trial belongs to this cell; nothing is allocated.
     pub(crate) fn holds(&self, trial: &TrialRecord<'_>) -> bool {
+        // Numbers are compared before texts.
+        if self.feature != trial.feature
+            || self.matched_feature != trial.matched_feature
+            || self.scale != trial.scale.filter(|scale| scale.is_finite()).map(Ordered)
+            || self.arm != trial.condition.arm
+        {
+            return false;
+        }
         let kind = trial.condition.prompt_name();
-        let prompt = match trial.prompt_id.as_deref() {
+        match trial.prompt_id.as_deref() {
             None => self.prompt == kind,
             Some(id) => {
                 self.prompt.len() == kind.len() + 1 + id.len()
@@ -81,12 +89,7 @@ impl CellKey {
                     && self.prompt.as_bytes().get(kind.len()) == Some(&b'/')
                     && self.prompt.ends_with(id)
             }
-        };
-        prompt
-            && self.feature == trial.feature
-            && self.matched_feature == trial.matched_feature
-            && self.arm == trial.condition.arm
-            && self.scale == trial.scale.filter(|scale| scale.is_finite()).map(Ordered)
+        }
     }
 }
 

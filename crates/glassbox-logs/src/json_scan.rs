@@ -4,7 +4,9 @@
 //! several threads. The scan knows strings, escapes and brackets; beyond that it checks just enough to notice at once that a
 //! quotation mark or bracket is missing, so that damage in one element does not swallow those after it.
 
-use memchr::{memchr, memchr3};
+use memchr::memchr;
+
+use crate::eight_bytes::{EIGHT, any_of, first_of, load};
 
 /// Deepest nesting of a value; the JSON parser has the same limit.
 const DEEPEST: u32 = 127;
@@ -127,16 +129,22 @@ enum StringEnd {
 fn string_end(bytes: &[u8], start: usize) -> StringEnd {
     let mut at = start + 1;
     loop {
-        let Some(rest) = bytes.get(at..) else {
-            return StringEnd::More;
-        };
-        match memchr3(b'"', b'\\', b'\n', rest) {
+        // Most strings are short, so that calls of a search would cost more than they save.
+        while let Some(eight) = load(bytes, at) {
+            match first_of(any_of(eight, [b'"', b'\\', b'\n'])) {
+                Some(found) => {
+                    at += found;
+                    break;
+                }
+                None => at += EIGHT,
+            }
+        }
+        match bytes.get(at) {
             None => return StringEnd::More,
-            Some(found) => match rest[found] {
-                b'"' => return StringEnd::At(at + found + 1),
-                b'\\' => at += found + 2,
-                _ => return StringEnd::Broken(at + found),
-            },
+            Some(b'"') => return StringEnd::At(at + 1),
+            Some(b'\\') => at += 2,
+            Some(b'\n') => return StringEnd::Broken(at),
+            Some(_) => at += 1,
         }
     }
 }

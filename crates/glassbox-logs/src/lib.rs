@@ -21,6 +21,7 @@ pub mod audit;
 mod batch;
 mod cell;
 mod condition;
+mod eight_bytes;
 mod error;
 mod feature_id;
 mod feature_record;

@@ -148,6 +148,7 @@ impl Logs {
             current: None,
             limits: self.limits,
             read: read.clone(),
+            spares: Vec::new(),
         };
         let mut report = ReadReport {
             files: self
@@ -196,7 +197,7 @@ impl Logs {
             );
             folded?;
             done = mapped;
-            work = next;
+            feed.reuse(std::mem::replace(&mut work, next));
             let now = read.load(Ordering::Relaxed);
             watch.advanced(now - told);
             told = now;
@@ -334,6 +335,8 @@ struct Feed<'a> {
     current: Option<Open>,
     limits: ReadLimits,
     read: Arc<AtomicU64>,
+    /// Memory of rows that are done.
+    spares: Vec<Vec<u8>>,
 }
 
 enum Open {
@@ -342,6 +345,19 @@ enum Open {
 }
 
 impl Feed<'_> {
+    /// Keeps the memory of rows that are done: fresh memory would be cleared first.
+    fn reuse(&mut self, done: Vec<Unit>) {
+        for unit in done {
+            if let UnitRows::Text(raw) = unit.rows {
+                let room = raw.bytes.into_room();
+                match &mut self.current {
+                    Some(Open::Text(splitter)) => splitter.spare(room),
+                    _ => self.spares.push(room),
+                }
+            }
+        }
+    }
+
     fn next_group(&mut self, count: usize) -> Vec<Unit> {
         let mut group = Vec::with_capacity(count);
         while group.len() < count {
@@ -359,7 +375,8 @@ impl Feed<'_> {
                 let number = u32::try_from(self.next).ok()?;
                 let file = self.files.get(self.next)?;
                 self.next += 1;
-                match open(file, number, self.limits, self.read.clone()) {
+                let spares = std::mem::take(&mut self.spares);
+                match open(file, number, self.limits, self.read.clone(), spares) {
                     Ok(open) => self.current = Some(open),
                     Err(problem) => {
                         return Some(Unit {
@@ -403,15 +420,23 @@ impl Feed<'_> {
                     None => {}
                 },
             }
-            self.current = None;
+            if let Some(Open::Text(splitter)) = self.current.take() {
+                self.spares = splitter.into_spares();
+            }
         }
     }
 }
 
-fn open(file: &LogFile, number: u32, limits: ReadLimits, read: Arc<AtomicU64>) -> Result<Open, RowProblem> {
+fn open(
+    file: &LogFile,
+    number: u32,
+    limits: ReadLimits,
+    read: Arc<AtomicU64>,
+    spares: Vec<Vec<u8>>,
+) -> Result<Open, RowProblem> {
     match open_contents(file, number, read.clone())? {
         Contents::Text(reader) => {
-            let text = TextBuffer::new(reader, limits.batch_bytes);
+            let text = TextBuffer::new(reader, limits.batch_bytes, spares);
             RowSplitter::new(text, number, limits).map(|splitter| Open::Text(Box::new(splitter)))
         }
         Contents::Parquet => {

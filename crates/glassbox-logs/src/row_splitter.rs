@@ -6,7 +6,7 @@
 use memchr::memchr;
 
 use crate::json_scan::{Restart, Scan, find_restart, scan_value};
-use crate::text_buffer::TextBuffer;
+use crate::text_buffer::{TakenBytes, TextBuffer};
 use crate::{Place, ProblemKind, RowProblem};
 
 /// How a text is made of rows.
@@ -35,7 +35,7 @@ pub(crate) enum RawRow {
 pub(crate) struct RawBatch {
     /// Offset of the first byte in the text.
     pub(crate) offset: u64,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: TakenBytes,
     pub(crate) rows: Vec<RawRow>,
 }
 
@@ -143,6 +143,16 @@ impl RowSplitter {
 
     pub(crate) fn form(&self) -> TextForm {
         self.form
+    }
+
+    /// More memory that may be used for the text.
+    pub(crate) fn spare(&mut self, room: Vec<u8>) {
+        self.text.spare(room);
+    }
+
+    /// The memory of the text, to be used again.
+    pub(crate) fn into_spares(self) -> Vec<Vec<u8>> {
+        self.text.into_spares()
     }
 
     /// The next rows; `None` at the end.

@@ -6,14 +6,19 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
+use crate::eight_bytes::{EIGHT, any_of, below, first_of, load};
 use crate::loose::Loose;
 use crate::trial_row::{OutcomeFields, TrialFields};
 
 /// The fields of a plain row; `None` for any other, good or bad.
 pub(crate) fn scan_trial(text: &str) -> Option<TrialFields<'_>> {
-    let mut scan = Scan { text, at: 0 };
+    let mut scan = Scan {
+        text,
+        at: 0,
+        last: "",
+    };
     let mut fields = TrialFields::default();
     scan.object(|scan, key| {
         if key == "parsed" {
@@ -31,6 +36,8 @@ pub(crate) fn scan_trial(text: &str) -> Option<TrialFields<'_>> {
 struct Scan<'a> {
     text: &'a str,
     at: usize,
+    /// The string that was read last where one had escapes, with its quotation marks: logs have responses twice.
+    last: &'a str,
 }
 
 impl<'a> Scan<'a> {
@@ -107,6 +114,12 @@ impl<'a> Scan<'a> {
 
     fn pass_over(&mut self) -> Option<()> {
         match self.peek()? {
+            b'"' if !self.last.is_empty()
+                && self.text.as_bytes()[self.at..].starts_with(self.last.as_bytes()) =>
+            {
+                self.at += self.last.len();
+                Some(())
+            }
             b'"' => self.string_end().map(|(end, _)| self.at = end + 1),
             _ => self.value().map(|_| ()),
         }
@@ -145,6 +158,9 @@ impl<'a> Scan<'a> {
     fn string(&mut self) -> Option<Cow<'a, str>> {
         let (end, has_escapes) = self.string_end()?;
         let inner = self.text.get(self.at + 1..end)?;
+        if has_escapes {
+            self.last = self.text.get(self.at..=end)?;
+        }
         self.at = end + 1;
         if has_escapes {
             unescaped(inner).map(Cow::Owned)
@@ -160,23 +176,28 @@ impl<'a> Scan<'a> {
             return None;
         }
         let bytes = self.text.as_bytes();
-        let start = self.at + 1;
-        let (mut at, mut has_escapes) = (start, false);
-        let end = loop {
-            at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
-            if bytes[at] == b'"' {
-                break at;
+        let (mut at, mut has_escapes) = (self.at + 1, false);
+        loop {
+            while let Some(eight) = load(bytes, at) {
+                match first_of(any_of(eight, [b'"', b'\\']) | below(eight, 0x20)) {
+                    Some(found) => {
+                        at += found;
+                        break;
+                    }
+                    None => at += EIGHT,
+                }
             }
-            escaped(*bytes.get(at + 1)?)?;
-            has_escapes = true;
-            at += 2;
-        };
-        // Every byte is looked at, so that several are at once.
-        let has_control = bytes
-            .get(start..end)?
-            .iter()
-            .fold(false, |found, &byte| found | (byte < 0x20));
-        (!has_control).then_some((end, has_escapes))
+            match *bytes.get(at)? {
+                b'"' => return Some((at, has_escapes)),
+                b'\\' => {
+                    escaped(*bytes.get(at + 1)?)?;
+                    has_escapes = true;
+                    at += 2;
+                }
+                0..0x20 => return None,
+                _ => at += 1,
+            }
+        }
     }
 }
 

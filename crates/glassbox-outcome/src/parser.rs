@@ -3,7 +3,7 @@
 use regex::{Captures, Regex};
 
 use crate::region::Cutter;
-use crate::{Choose, Outcome, ParserError, ParserSpec, Region, RuleSpec, UNKNOWN};
+use crate::{Choose, Outcome, ParserError, ParserSpec, Region, RequiredSpec, RuleSpec, UNKNOWN};
 
 /// A compiled parser.
 #[derive(Clone, Debug)]
@@ -11,8 +11,7 @@ pub struct Parser {
     spec: ParserSpec,
     hash: String,
     rules: Vec<Rule>,
-    /// The different regions of the rules.
-    regions: Vec<Cutter>,
+    shared: Shared,
 }
 
 #[derive(Clone, Debug)]
@@ -20,28 +19,70 @@ struct Rule {
     pattern: Regex,
     /// Index of the region.
     region: usize,
-    /// What must match as well, and the index of its region.
-    requires: Option<(Regex, usize)>,
+    /// Index of what must match as well.
+    requires: Option<usize>,
     captures_amount: bool,
 }
 
-/// Regions that are kept while one text is read; further ones are cut anew for every rule.
-const KEPT_REGIONS: usize = 8;
-
-/// The regions of one text, each cut when it is first needed: rules that follow one another mostly look at the same.
-struct Regions<'p, 't> {
-    text: &'t str,
-    cutters: &'p [Cutter],
-    cut: [Option<&'t str>; KEPT_REGIONS],
+/// What rules have in common: rules that follow one another mostly look at the same.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    regions: Vec<(Region, Cutter)>,
+    /// Expressions with the index of their region.
+    required: Vec<(RequiredSpec, Regex, usize)>,
 }
 
-impl<'t> Regions<'_, 't> {
-    fn get(&mut self, index: usize) -> &'t str {
-        let (text, cutter) = (self.text, &self.cutters[index]);
-        match self.cut.get_mut(index) {
+impl Shared {
+    /// The index of a region; it is added if no rule before has it.
+    fn region(&mut self, region: &Region) -> Result<usize, String> {
+        if let Some(found) = self.regions.iter().position(|(known, _)| known == region) {
+            return Ok(found);
+        }
+        self.regions.push((region.clone(), Cutter::new(region)?));
+        Ok(self.regions.len() - 1)
+    }
+
+    fn required(&mut self, spec: &RequiredSpec) -> Result<usize, String> {
+        if let Some(found) = self.required.iter().position(|(known, _, _)| known == spec) {
+            return Ok(found);
+        }
+        let pattern = Regex::new(&spec.pattern).map_err(|error| error.to_string())?;
+        let region = self.region(&spec.region)?;
+        self.required.push((spec.clone(), pattern, region));
+        Ok(self.required.len() - 1)
+    }
+}
+
+/// Answers that are kept while one text is read; further ones are found anew for every rule.
+const KEPT: usize = 8;
+
+/// One text: each region is cut, and each requirement tested, when it is first needed.
+struct Text<'p, 't> {
+    text: &'t str,
+    shared: &'p Shared,
+    regions: [Option<&'t str>; KEPT],
+    required: [Option<bool>; KEPT],
+}
+
+impl<'t> Text<'_, 't> {
+    fn region(&mut self, index: usize) -> &'t str {
+        let (text, (_, cutter)) = (self.text, &self.shared.regions[index]);
+        match self.regions.get_mut(index) {
             Some(kept) => kept.get_or_insert_with(|| cutter.cut(text)),
             None => cutter.cut(text),
         }
+    }
+
+    fn has_required(&mut self, index: usize) -> bool {
+        if let Some(Some(known)) = self.required.get(index) {
+            return *known;
+        }
+        let (_, pattern, region) = &self.shared.required[index];
+        let found = pattern.is_match(self.region(*region));
+        if let Some(kept) = self.required.get_mut(index) {
+            *kept = Some(found);
+        }
+        found
     }
 }
 
@@ -73,9 +114,9 @@ impl Parser {
             ))
         };
         let mut rules = Vec::with_capacity(spec.rules.len());
-        let mut regions = Vec::new();
+        let mut shared = Shared::default();
         for (index, rule) in spec.rules.iter().enumerate() {
-            let compiled = known(&rule.outcome).and_then(|()| Rule::new(rule, &mut regions));
+            let compiled = known(&rule.outcome).and_then(|()| Rule::new(rule, &mut shared));
             rules.push(compiled.map_err(|what| wrong(Some(index), what))?);
         }
         if let Some(default) = &spec.default {
@@ -83,22 +124,22 @@ impl Parser {
         }
         let canonical = serde_json::to_string(&spec).map_err(|error| wrong(None, error.to_string()))?;
         let hash = blake3::hash(canonical.as_bytes()).to_hex()[..16].to_string();
-        let cutters = regions.into_iter().map(|(_, cutter)| cutter).collect();
         Ok(Self {
             spec,
             hash,
             rules,
-            regions: cutters,
+            shared,
         })
     }
 
     /// Reads the outcome of a response to a prompt of this kind. Rules for other kinds of prompts are passed over; with `None`
     /// all rules that name a kind are.
     pub fn parse(&self, response: &str, prompt: Option<&str>) -> Outcome<'_> {
-        let mut regions = Regions {
+        let mut text = Text {
             text: response,
-            cutters: &self.regions,
-            cut: [None; KEPT_REGIONS],
+            shared: &self.shared,
+            regions: [None; KEPT],
+            required: [None; KEPT],
         };
         for (index, (spec, rule)) in self.spec.rules.iter().zip(&self.rules).enumerate() {
             if spec
@@ -108,7 +149,7 @@ impl Parser {
             {
                 continue;
             }
-            if let Some(amount) = rule.amount_in(spec, &mut regions) {
+            if let Some(amount) = rule.amount_in(spec, &mut text) {
                 return Outcome {
                     label: &spec.outcome,
                     amount,
@@ -150,9 +191,8 @@ impl Parser {
 }
 
 impl Rule {
-    /// Compiles a rule; regions that no rule before it has are added.
-    fn new(spec: &RuleSpec, regions: &mut Vec<(Region, Cutter)>) -> Result<Self, String> {
-        let regex = |pattern: &str| Regex::new(pattern).map_err(|error| error.to_string());
+    /// Compiles a rule; what no rule before it has is added to what they share.
+    fn new(spec: &RuleSpec, shared: &mut Shared) -> Result<Self, String> {
         for (key, range) in [("amount_range", spec.amount_range), ("clamp", spec.clamp)] {
             if let Some([low, high]) = range
                 && (low > high || low.is_nan() || high.is_nan())
@@ -160,7 +200,7 @@ impl Rule {
                 return Err(format!("{key} [{low}, {high}] is upside down"));
             }
         }
-        let pattern = regex(&spec.pattern)?;
+        let pattern = Regex::new(&spec.pattern).map_err(|error| error.to_string())?;
         let captures_amount = pattern.capture_names().any(|name| name == Some("amount"));
         let needs_group = [
             ("amount_range", spec.amount_range.is_some()),
@@ -177,25 +217,23 @@ impl Rule {
             return Err("choose in range needs amount_range".into());
         }
         let requires = match &spec.requires {
-            Some(required) => Some((regex(&required.pattern)?, number(&required.region, regions)?)),
+            Some(required) => Some(shared.required(required)?),
             None => None,
         };
         Ok(Self {
             pattern,
-            region: number(&spec.region, regions)?,
+            region: shared.region(&spec.region)?,
             requires,
             captures_amount,
         })
     }
 
     /// Whether the rule matches, and with which amount.
-    fn amount_in(&self, spec: &RuleSpec, regions: &mut Regions<'_, '_>) -> Option<Option<f64>> {
-        if let Some((pattern, region)) = &self.requires
-            && !pattern.is_match(regions.get(*region))
-        {
+    fn amount_in(&self, spec: &RuleSpec, text: &mut Text<'_, '_>) -> Option<Option<f64>> {
+        if self.requires.is_some_and(|required| !text.has_required(required)) {
             return None;
         }
-        let text = regions.get(self.region);
+        let text = text.region(self.region);
         if !self.captures_amount {
             return self.pattern.is_match(text).then_some(spec.amount);
         }
@@ -220,15 +258,6 @@ impl Rule {
     }
 }
 
-/// The number of a region among those of the rules.
-fn number(region: &Region, regions: &mut Vec<(Region, Cutter)>) -> Result<usize, String> {
-    if let Some(found) = regions.iter().position(|(known, _)| known == region) {
-        return Ok(found);
-    }
-    regions.push((region.clone(), Cutter::new(region)?));
-    Ok(regions.len() - 1)
-}
-
 fn amount_of(captures: &Captures<'_>) -> Option<f64> {
     let text = captures.name("amount")?.as_str();
     let amount = text.replace(',', "").parse::<f64>().ok()?;
@@ -238,7 +267,7 @@ fn amount_of(captures: &Captures<'_>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DefaultSpec, NamedRegion, RequiredSpec};
+    use crate::{DefaultSpec, NamedRegion};
 
     fn choices() -> [String; 2] {
         ["leave".into(), "take".into()]
