@@ -1,6 +1,7 @@
 //! Chores of the project; `cargo xtask demo-model` makes everything in `assets/demo`, `cargo xtask bench-peers` measures
 //! glassbox against the programs that researchers use today.
 
+mod bench_logs;
 mod bench_peers;
 mod checkpoint;
 mod corpus;
@@ -10,11 +11,13 @@ mod evaluation;
 mod game;
 mod kill_test;
 mod likelihood;
+mod marked_place;
 mod phrases;
 mod policy;
 mod program;
 mod prompt;
 mod prompt_files;
+mod python;
 mod readme;
 mod recipe;
 mod response;
@@ -63,6 +66,10 @@ enum Chore {
     ///
     /// Example: cargo xtask bench-peers --work decode_1 --json
     BenchPeers(bench_peers::Arguments),
+    /// Audit and analyse response logs of a study's size here and in pandas and SciPy, and compare the results and the times.
+    ///
+    /// Example: cargo xtask bench-logs --rounds 3
+    BenchLogs(bench_logs::Arguments),
     /// Kill runs at random moments, whole and in shards, resume them, and compare all tables with an undisturbed run's.
     ///
     /// Example: cargo xtask kill-test --kills 100 --shards 4
@@ -94,6 +101,7 @@ fn main() -> anyhow::Result<()> {
             demo_model::run(&DemoRecipe::default(), &out, &stages)
         }
         Chore::BenchPeers(arguments) => bench_peers::run(&arguments),
+        Chore::BenchLogs(arguments) => bench_logs::run(&arguments),
         Chore::KillTest(arguments) => kill_test::run(&arguments),
         Chore::SweepMemory(arguments) => sweep_memory::run(&arguments),
         Chore::SyntheticLogs(arguments) => synthetic_logs::run(&arguments),

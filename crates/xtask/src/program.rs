@@ -50,12 +50,17 @@ impl Program {
         })
     }
 
+    /// A command that starts it.
+    pub fn command(&self) -> Command {
+        Command::new(&self.path)
+    }
+
     /// Starts it.
     ///
     /// # Errors
     /// If it cannot be started.
     pub fn start(&self, arguments: &[String]) -> anyhow::Result<Child> {
-        Command::new(&self.path)
+        self.command()
             .args(arguments)
             .arg("--quiet")
             .stdout(Stdio::null())
@@ -110,7 +115,8 @@ pub fn finished(arguments: &[String], output: &Output) -> anyhow::Result<()> {
     }
 }
 
-fn high_water(status: &str) -> Option<u64> {
+/// The peak memory in bytes that `/proc/PID/status` states.
+pub fn high_water(status: &str) -> Option<u64> {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kibibytes * 1024)

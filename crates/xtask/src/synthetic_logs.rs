@@ -18,15 +18,32 @@ pub struct Arguments {
     #[arg(long, default_value = "target/synthetic-logs")]
     out: PathBuf,
     /// Features.
-    #[arg(long, default_value_t = 2787)]
+    #[arg(long, default_value_t = FEATURES)]
     features: u32,
     /// Trials of each of a feature's six conditions.
-    #[arg(long, default_value_t = 108)]
+    #[arg(long, default_value_t = TRIALS)]
     trials: u32,
     /// Features whose two values differ in their effect; the first ones.
-    #[arg(long, default_value_t = 60)]
+    #[arg(long, default_value_t = PLANTED)]
     planted: u32,
 }
+
+impl Arguments {
+    /// The defaults, into a folder.
+    pub fn of_the_studys_size(out: &Path) -> Self {
+        Self {
+            out: out.to_owned(),
+            features: FEATURES,
+            trials: TRIALS,
+            planted: PLANTED,
+        }
+    }
+}
+
+/// Features of the study, trials per condition, and features with an effect.
+const FEATURES: u32 = 2787;
+const TRIALS: u32 = 108;
+const PLANTED: u32 = 60;
 
 /// Features of a file: the study saved its responses every 50 features.
 const FEATURES_PER_FILE: u32 = 50;

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 
 use crate::bench_peers::inputs::{BLOCKS, DICTIONARIES, dictionary_folder};
+use crate::python::{Requirements, environment, finish};
 
 /// Scripts and requirement files.
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/peers");
@@ -27,10 +28,6 @@ impl Environment {
         }
     }
 
-    fn python(self, environments: &Path) -> PathBuf {
-        environments.join(self.name()).join("bin").join("python")
-    }
-
     /// The command that starts its peer; installs the environment first where it is missing.
     ///
     /// # Errors
@@ -50,39 +47,14 @@ impl Environment {
     }
 
     fn install(self, environments: &Path) -> Result<PathBuf> {
-        let python = self.python(environments);
-        if python.is_file() {
-            return Ok(python);
-        }
-        // Made under another name, so that an interrupted installation is not taken for a whole one: scripts of an
-        // environment hold its path, but the interpreter, which is all that is used here, does not.
-        let part = environments.join(format!("{}.part", self.name()));
-        if part.exists() {
-            std::fs::remove_dir_all(&part).with_context(|| format!("remove {}", part.display()))?;
-        }
-        std::fs::create_dir_all(environments).with_context(|| format!("make {}", environments.display()))?;
-        eprintln!(
-            "installing {} (several GB)",
-            environments.join(self.name()).display()
-        );
-        finish(Command::new("python3").args(["-m", "venv"]).arg(&part))?;
-        let install = |extra: &[&str], requirements: String| {
-            finish(
-                Command::new(part.join("bin").join("python"))
-                    .args(["-m", "pip", "install", "--quiet"])
-                    .args(extra)
-                    .arg("--requirement")
-                    .arg(Path::new(TOOLS).join(requirements)),
-            )
-        };
-        install(&[], format!("requirements-{}.txt", self.name()))?;
+        let requirements = |name: String| Path::new(TOOLS).join(name);
+        let mut steps: Vec<Requirements<'_>> =
+            vec![(&[], requirements(format!("requirements-{}.txt", self.name())))];
         if self == Self::TransformerLens {
-            install(&["--no-deps"], format!("requirements-{}-alone.txt", self.name()))?;
+            let alone = requirements(format!("requirements-{}-alone.txt", self.name()));
+            steps.push((&["--no-deps"], alone));
         }
-        let place = environments.join(self.name());
-        std::fs::rename(&part, &place)
-            .with_context(|| format!("rename {} to {}", part.display(), place.display()))?;
-        Ok(python)
+        environment(&environments.join(self.name()), &steps, "several GB")
     }
 }
 
@@ -103,15 +75,4 @@ pub fn make_models(environments: &Path, data: &Path) -> Result<()> {
             .arg(Path::new(TOOLS).join("make_models.py"))
             .arg(data),
     )
-}
-
-fn finish(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("start {command:?}; is Python 3 with its venv module installed?"))?;
-    ensure!(
-        status.success(),
-        "{command:?} failed with {status}; its own messages are above"
-    );
-    Ok(())
 }

@@ -23,3 +23,5 @@ mod works;
 
 pub use arguments::Arguments;
 pub use bench::run;
+pub use machine::{glassbox_version, load, machine};
+pub use measurement::median;

@@ -3,13 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 
 use crate::bench_peers::outcome::Outcome;
-
-/// Where the table stands in a Markdown file.
-const BEGIN: &str = "<!-- bench-peers: begin -->";
-const END: &str = "<!-- bench-peers: end -->";
+use crate::marked_place;
 
 /// A number with three significant digits.
 fn rate(value: f64) -> String {
@@ -159,20 +156,7 @@ pub fn markdown(outcomes: &[Outcome]) -> String {
 /// # Errors
 /// If the file can't be read or written, or has no marked place.
 pub fn put_into(file: &Path, outcomes: &[Outcome]) -> Result<()> {
-    let old = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-    let (Some(begin), Some(end)) = (old.find(BEGIN), old.find(END)) else {
-        bail!(
-            "{} has no place for the table; put the lines `{BEGIN}` and `{END}` where it belongs",
-            file.display()
-        );
-    };
-    let new = format!(
-        "{}{BEGIN}\n\n{}\n{}",
-        &old[..begin],
-        markdown(outcomes),
-        old.get(end..).unwrap_or_default()
-    );
-    std::fs::write(file, new).with_context(|| format!("write {}", file.display()))
+    marked_place::fill(file, "bench-peers", &markdown(outcomes))
 }
 
 #[cfg(test)]
@@ -203,7 +187,11 @@ mod tests {
     fn the_marked_place_alone_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("benchmarks.md");
-        std::fs::write(&file, format!("before\n{BEGIN}\nold\n{END}\nafter\n")).unwrap();
+        std::fs::write(
+            &file,
+            "before\n<!-- bench-peers: begin -->\nold\n<!-- bench-peers: end -->\nafter\n",
+        )
+        .unwrap();
         put_into(&file, &[outcome()]).unwrap();
         put_into(&file, &[outcome()]).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
@@ -213,19 +201,6 @@ mod tests {
         );
         assert!(!text.contains("old"));
         assert_eq!(text.matches("`decode_1` | 64.0 | 32.0").count(), 1, "{text}");
-    }
-
-    #[test]
-    fn a_file_without_the_place_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("benchmarks.md");
-        std::fs::write(&file, "nothing").unwrap();
-        assert!(
-            put_into(&file, &[outcome()])
-                .unwrap_err()
-                .to_string()
-                .contains(BEGIN)
-        );
     }
 
     #[test]

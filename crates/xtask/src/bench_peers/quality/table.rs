@@ -3,14 +3,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use glassbox_training::HeldOutFigures;
 
 use crate::bench_peers::quality::dictionaries::{Architecture, Program, RunOutcome};
 use crate::bench_peers::quality::subject::Subject;
-
-const BEGIN: &str = "<!-- bench-peers quality: begin -->";
-const END: &str = "<!-- bench-peers quality: end -->";
+use crate::marked_place;
 
 /// One program on one layer: means over seeds.
 #[derive(Clone, Debug)]
@@ -143,15 +141,5 @@ pub fn markdown(lines: &[Line]) -> String {
 /// # Errors
 /// If the file has no such place, or can't be written.
 pub fn put_into(file: &Path, lines: &[Line]) -> Result<()> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-    let (Some(begin), Some(end)) = (text.find(BEGIN), text.find(END)) else {
-        bail!("{} has no place between {BEGIN} and {END}", file.display());
-    };
-    let text = format!(
-        "{}\n{}{}",
-        &text[..begin + BEGIN.len()],
-        markdown(lines),
-        &text[end..]
-    );
-    std::fs::write(file, text).with_context(|| format!("write {}", file.display()))
+    marked_place::fill(file, "bench-peers quality", &markdown(lines))
 }
