@@ -9,16 +9,19 @@
 //! and terminals.
 
 mod causal;
+mod cautions;
 mod cell;
 mod cells;
 mod comparison;
 mod contrast;
+mod dose_curve;
 mod doses;
 mod effect_row;
 mod effects;
 mod error;
 mod family;
 mod feature_arms;
+mod judge;
 mod measure;
 mod outcomes;
 mod parser_criteria;
@@ -36,6 +39,7 @@ pub use causal::{CausalAnalysis, CausalSettings, MeasureResult, analyse, usual_m
 pub use cell::CellKey;
 pub use cells::{Cells, CountSettings};
 pub use comparison::{Comparison, Reference};
+pub use dose_curve::DoseCurve;
 pub use effect_row::{LogDoseRow, LogEffectRow};
 pub use error::EffectsError;
 pub use family::Family;

@@ -8,9 +8,11 @@ use glassbox_stats::{
 use serde::Serialize;
 
 use crate::cells::Cells;
-use crate::effect_row::LogEffectRow;
+use crate::comparison::Comparison;
+use crate::effect_row::{LogDoseRow, LogEffectRow};
 use crate::feature_arms::{Arms, ByPrompt};
 use crate::tally::{Known, Ordered, Tally};
+use crate::verdict::Question;
 use crate::{EffectsError, Measure};
 
 /// One rate or mean, with its interval.
@@ -43,11 +45,13 @@ pub struct LayerRow {
     pub layer: u32,
     /// The measure.
     pub measure: String,
-    /// Features tested, value against value.
+    /// What is compared.
+    pub question: Question,
+    /// Features tested.
     pub features: u64,
-    /// Features whose value B raises the measure, q at or below the limit.
+    /// Features whose value B (whose dose) raises the measure, q at or below the limit.
     pub raised: u64,
-    /// Features whose value B lowers it.
+    /// Features whose value B (whose dose) lowers it.
     pub lowered: u64,
     /// Mean effect.
     pub mean_effect: f64,
@@ -139,34 +143,56 @@ pub(crate) fn conditions(cells: &Cells, measures: &[Measure]) -> Result<Vec<Cond
     Ok(rows)
 }
 
-/// Effects by block, value against value.
-pub(crate) fn layers(effects: &[LogEffectRow], comparison: &str, alpha: f64) -> Vec<LayerRow> {
-    let mut by_layer: BTreeMap<(u32, &str), Vec<&LogEffectRow>> = BTreeMap::new();
-    for row in effects
-        .iter()
-        .filter(|row| row.comparison == comparison && row.effect.is_some())
-    {
-        by_layer.entry((row.layer, &row.measure)).or_default().push(row);
+/// Effects by block: value against value, and trends over doses.
+pub(crate) fn layers(effects: &[LogEffectRow], doses: &[LogDoseRow], alpha: f64) -> Vec<LayerRow> {
+    /// Effect and q value of one feature.
+    type Effect = (f64, Option<f64>);
+    let values = Comparison::ValueVsValue.name(None);
+    let of_values = effects.iter().filter(|row| row.comparison == values).map(|row| {
+        (
+            row.layer,
+            row.measure.as_str(),
+            Question::Values,
+            row.effect,
+            row.q,
+        )
+    });
+    let of_doses = doses.iter().map(|row| {
+        (
+            row.layer,
+            row.measure.as_str(),
+            Question::Doses,
+            row.effect,
+            row.q,
+        )
+    });
+    let mut blocks: BTreeMap<(u32, &str, Question), Vec<Effect>> = BTreeMap::new();
+    for (layer, measure, question, effect, q) in of_values.chain(of_doses) {
+        if let Some(effect) = effect {
+            blocks
+                .entry((layer, measure, question))
+                .or_default()
+                .push((effect, q));
+        }
     }
-    by_layer
+    blocks
         .into_iter()
-        .map(|((layer, measure), rows)| {
+        .map(|((layer, measure, question), rows)| {
             let n = rows.len() as f64;
-            let effects = || rows.iter().filter_map(|row| row.effect);
             let found = |sign: f64| {
-                let is = |row: &&&LogEffectRow| {
-                    row.q.is_some_and(|q| q <= alpha) && row.effect.is_some_and(|e| e * sign > 0.0)
-                };
+                let is =
+                    |(effect, q): &&(f64, Option<f64>)| q.is_some_and(|q| q <= alpha) && effect * sign > 0.0;
                 rows.iter().filter(is).count() as u64
             };
             LayerRow {
                 layer,
                 measure: measure.to_owned(),
+                question,
                 features: rows.len() as u64,
                 raised: found(1.0),
                 lowered: found(-1.0),
-                mean_effect: effects().sum::<f64>() / n,
-                mean_size: effects().map(f64::abs).sum::<f64>() / n,
+                mean_effect: rows.iter().map(|(effect, _)| effect).sum::<f64>() / n,
+                mean_size: rows.iter().map(|(effect, _)| effect.abs()).sum::<f64>() / n,
             }
         })
         .collect()

@@ -63,7 +63,7 @@ impl Default for Limits {
 }
 
 /// What decides: value against value, or the trend over doses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Question {
     /// Value B against value A.

@@ -1,11 +1,14 @@
 //! Figures: one file per kind, each from plain numbers to a drawing. What the numbers mean is said by the sections.
 
 mod axis;
-pub(crate) mod d_by_layer;
+pub(crate) mod curves;
 pub(crate) mod diverging_bars;
 pub(crate) mod dumbbell;
+pub(crate) mod effect_by_layer;
 pub(crate) mod forest_plot;
+pub(crate) mod heat_map;
 pub(crate) mod histogram;
+pub(crate) mod interval_bars;
 pub(crate) mod interval_strip;
 pub(crate) mod layered_graph;
 pub(crate) mod scatter;

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use askama::Template;
 use glassbox_store::{RunPaths, Storage, write_bytes};
 
 use crate::ReportError;
 use crate::data::ReportData;
 use crate::finding::Finding;
-use crate::sections::{Section, sections};
+use crate::sections::sections;
 
 /// What a report says, for whoever has written it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +30,6 @@ pub struct ReportSummary {
     pub missing_sections: Vec<&'static str>,
 }
 
-#[derive(Template)]
-#[template(path = "page.html")]
-struct Page<'a> {
-    title: String,
-    subtitle: String,
-    sections: &'a [Section],
-    version: &'a str,
-}
-
 /// Puts the page together. Equal data give equal bytes.
 ///
 /// # Errors
@@ -51,27 +41,16 @@ pub fn render(data: &ReportData) -> Result<String, ReportError> {
 fn page(data: &ReportData, finding: &Finding) -> Result<(String, Vec<&'static str>), ReportError> {
     let sections = sections(data, finding)?;
     let (title, subtitle) = match &data.scenario {
-        Some(scenario) => (scenario.name.clone(), scenario.description.clone()),
-        None => ("glassbox run".to_owned(), String::new()),
+        Some(scenario) => (scenario.name.as_str(), scenario.description.as_str()),
+        None => ("glassbox run", ""),
     };
-    let page = Page {
-        title,
-        subtitle,
-        sections: &sections,
-        version: &data.run.glassbox_version,
-    };
+    let page = crate::page::page(title, subtitle, &sections, &data.run.glassbox_version)?;
     let missing = sections
         .iter()
         .filter(|section| !section.is_there)
         .map(|section| section.short)
         .collect();
-    // Templates escape markup, but neither control characters, which HTML does not allow, nor marks that turn the direction of all text
-    // after them, which would let a response rewrite the sentence around it. Letters of any direction stay.
-    let is_odd = |character: char| {
-        let turns = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        turns || character.is_control() && !matches!(character, '\n' | '\t')
-    };
-    Ok((page.render()?.replace(is_odd, "\u{fffd}"), missing))
+    Ok((page, missing))
 }
 
 /// Reads a run directory and puts its page together without writing it. The summary names the place where [`write_report`] would write.

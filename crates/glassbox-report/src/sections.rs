@@ -13,21 +13,7 @@ mod words;
 use crate::ReportError;
 use crate::data::ReportData;
 use crate::finding::Finding;
-use crate::markup::Markup;
-
-/// A section of the page.
-pub(crate) struct Section {
-    /// Anchor.
-    pub(crate) id: &'static str,
-    /// Title.
-    pub(crate) title: &'static str,
-    /// Short title for the navigation.
-    pub(crate) short: &'static str,
-    /// Whether the stage behind it has been run.
-    pub(crate) is_there: bool,
-    /// What it shows.
-    pub(crate) body: Markup,
-}
+use crate::page::Section;
 
 /// All sections in order.
 pub(crate) fn sections(data: &ReportData, finding: &Finding) -> Result<Vec<Section>, ReportError> {

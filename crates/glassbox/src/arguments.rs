@@ -120,7 +120,7 @@ pub enum Verb {
     /// Check the trial logs of an experiment: what is in them, what is wrong with them, and whether they support an analysis.
     #[command(
         after_help = "Examples:\n  glassbox audit response_logs/ --for effects\n  glassbox audit trials.jsonl --compare-parsers \
-                            scan,b-complete\n  glassbox audit logs/ means.json --dictionary dictionaries/ --json\n  glassbox audit \
+                            scan,b-complete --html audit.html\n  glassbox audit logs/ means.json --dictionary dictionaries/ --json\n  glassbox audit \
                             --show-parser scan > my-parser.toml\n\nExit code 1 says that the data do not support the analysis."
     )]
     Audit(AuditArguments),
@@ -133,13 +133,13 @@ pub enum Verb {
     /// Say from trial logs alone which features change the outcome: value against value, doses, and what all share.
     #[command(
         after_help = "Examples:\n  glassbox causal response_logs/\n  glassbox causal trials.jsonl --parser b-reparse --outcome stop --json\n  \
-                            glassbox causal response_logs/ --criterion study-scan --out tables\n\nExit code 1: the data cannot tell."
+                            glassbox causal response_logs/ --criterion study-scan --html effects.html --out tables\n\nExit code 1: the data cannot tell."
     )]
     Causal(CausalArguments),
     /// Say from trial logs alone which words features add to responses or remove from them.
     #[command(
         after_help = "Examples:\n  glassbox words response_logs/\n  glassbox words trials.jsonl --stem --view tf-idf\n  glassbox words \
-                            response_logs/ --method study --out words.parquet\n\nA word counts once per response. Exit code 1: no word \
+                            response_logs/ --html words.html --out words.parquet\n\nA word counts once per response. Exit code 1: no word \
                             stands out, which does not show that none changes."
     )]
     Words(WordsArguments),
@@ -754,6 +754,9 @@ pub struct AuditArguments {
     /// Print the file of a shipped parser, to begin one's own from.
     #[arg(long, value_name = "PARSER", exclusive = true)]
     pub show_parser: Option<String>,
+    /// File for a page with figures and tables (HTML, one file, works offline).
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Print the audit as JSON.
     #[arg(long)]
     pub json: bool,

@@ -86,6 +86,9 @@ pub struct CausalArguments {
     /// Features in the table on the terminal.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
+    /// File for a page with figures and tables (HTML, one file, works offline).
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Folder for the tables of all contrasts and trends (Parquet).
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -180,6 +183,9 @@ pub struct WordsArguments {
     /// Words per list.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
+    /// File for a page with figures and tables (HTML, one file, works offline).
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// File for the table of words (Parquet): those found, and the most distinct of every feature.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

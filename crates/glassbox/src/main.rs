@@ -13,6 +13,7 @@ mod feature_view;
 mod inspection;
 mod interrupt;
 mod log_arguments;
+mod log_page;
 mod log_progress;
 mod model_tokens;
 mod named_dictionaries;

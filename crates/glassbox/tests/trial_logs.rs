@@ -515,3 +515,48 @@ fn choices_that_do_not_exist_are_refused_with_those_that_do() {
         refuses(&arguments, 2, &words);
     }
 }
+
+#[test]
+fn pages_are_written_whole_with_equal_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let scan = DoseScan::twin(folder.path());
+    for (verb, code, title) in [
+        ("audit", 0, "Audit of trial logs"),
+        ("causal", 0, "Causal effects from trial logs"),
+        ("words", 1, "Words from trial logs"),
+    ] {
+        let page = |name: &str| {
+            let path = folder.path().join(name);
+            ends(code, &[verb, text(&scan.path), "--html", text(&path), "--json"]);
+            fs::read(&path).unwrap()
+        };
+        let first = page("first.html");
+        assert!(first == page("second.html"), "{verb}");
+        let first = String::from_utf8(first).unwrap();
+        assert!(
+            first.starts_with("<!DOCTYPE html>") && first.contains(title),
+            "{verb}"
+        );
+        assert!(
+            first.contains("dose_scan.jsonl") && !first[..first.find("<script>").unwrap()].contains("NaN"),
+            "{verb}"
+        );
+        // Over an older page, but over no log and no folder.
+        assert_eq!(page("first.html"), first.into_bytes());
+        refuses(
+            &[verb, text(&scan.path), "--html", text(&scan.path)],
+            2,
+            &["dose_scan.jsonl", "reads"],
+        );
+        let words = ["is no file", text(folder.path())];
+        refuses(
+            &[verb, text(&scan.path), "--html", text(folder.path())],
+            2,
+            &words,
+        );
+        let absent = folder.path().join("absent/page.html");
+        refuses(&[verb, text(&scan.path), "--html", text(&absent)], 2, &["absent"]);
+    }
+    let table = ["words", text(&scan.path), "--out", text(&scan.path)];
+    refuses(&table, 2, &["dose_scan.jsonl", "another file"]);
+}

@@ -3,6 +3,7 @@
 mod raw_words;
 mod word_cells;
 mod word_comparison;
+mod word_grid;
 mod word_groups;
 mod word_presence;
 mod word_reader;
@@ -15,6 +16,7 @@ mod words_analysis;
 
 pub use word_cells::{WordCell, WordCells, WordCount};
 pub use word_comparison::WordComparison;
+pub use word_grid::{WordGrid, WordGridCell};
 pub use word_presence::PresenceRow;
 pub use word_reader::{HANGUL_PATTERN, STUDY_PATTERN, Tokens, WordForm, WordPattern, WordReader};
 pub use word_row::LogWordRow;

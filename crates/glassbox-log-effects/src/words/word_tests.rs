@@ -25,22 +25,22 @@ type KnownTables = FxHashMap<[u64; 4], f64>;
 /// One tested word, small: a log has millions.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WordTest {
-    feature: FeatureId,
+    pub(super) feature: FeatureId,
     /// Index of the kind of prompt.
-    kind: u16,
-    word: u32,
+    pub(super) kind: u16,
+    pub(super) word: u32,
     /// Responses with the word, and responses, of the first and of the second.
     first: [u32; 2],
     second: [u32; 2],
-    p: f64,
-    q: f64,
+    pub(super) p: f64,
+    pub(super) q: f64,
 }
 
 /// All tested words of one comparison.
 pub(crate) struct TestedWords<'g> {
     pub(crate) comparison: WordComparison,
     kinds: Vec<&'g str>,
-    tests: Vec<WordTest>,
+    pub(super) tests: Vec<WordTest>,
 }
 
 /// Tests all words of a comparison; one family over all features, kinds of prompts and words.
@@ -178,7 +178,7 @@ impl TestedWords<'_> {
         Ok(rows.into_iter().flatten().collect())
     }
 
-    fn row(
+    pub(super) fn row(
         &self,
         test: &WordTest,
         name: &str,

@@ -10,6 +10,7 @@ use crate::{EffectsError, Family, Measure, RepeatCounts, Verdict, WordReader};
 
 use super::word_cells::WordCells;
 use super::word_comparison::WordComparison;
+use super::word_grid::{GridAxes, WordGrid, word_grids};
 use super::word_groups::WordGroups;
 use super::word_presence::{PresenceRow, presence};
 use super::word_reader::WordForm;
@@ -61,6 +62,8 @@ pub struct WordsAnalysis {
     pub families: Vec<Family>,
     /// Words that stand out, and the most distinct ones of every feature.
     pub rows: Vec<LogWordRow>,
+    /// The most distinct words and features, by comparison and kind of prompt; none by the study's method.
+    pub grids: Vec<WordGrid>,
     /// The outcome that presence is set against.
     pub presence_outcome: String,
     /// Where outcomes came from.
@@ -86,6 +89,9 @@ pub fn analyse_words(
     let mut rows = Vec::new();
     let mut families = Vec::new();
     let mut comparisons = Vec::new();
+    let mut grids = Vec::new();
+    // The first comparison that the data have chooses what all grids show.
+    let mut axes: Option<GridAxes> = None;
     for comparison in WordComparison::ALL {
         let name = comparison.name(groups.reference());
         let (of_comparison, tests, found) = match settings.method {
@@ -96,6 +102,8 @@ pub fn analyse_words(
                 };
                 let tests = family.tests;
                 families.push(family);
+                let axes = axes.get_or_insert_with(|| GridAxes::of(&tested));
+                grids.extend(word_grids(&tested, axes, cells, &groups, settings)?);
                 let rows = tested.rows(cells, &groups, settings, top)?;
                 (rows, tests, tested.found(settings.alpha))
             }
@@ -141,6 +149,7 @@ pub fn analyse_words(
         comparisons,
         families,
         rows,
+        grids,
         presence_outcome: measure.to_string(),
         outcomes: cells.source.clone(),
         presence: against,

@@ -6,7 +6,7 @@ use glassbox_outcome::Parser;
 use serde::Serialize;
 
 use super::Criterion;
-use crate::{LogsError, Repeats, TrialIndex};
+use crate::{LogsError, Repeats, Treatment, TrialIndex};
 
 /// Which parser read something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,8 +36,21 @@ pub struct ParserComparison {
     pub kept: &'static str,
     /// With every row, and with repeats left out.
     pub sets: Vec<ComparedSet>,
+    /// The outcomes of every treatment, repeats left out.
+    pub treatments: Vec<ComparedTreatment>,
     /// How many findings depend on the parser, repeats left out.
     pub flips: Vec<Flips>,
+}
+
+/// What two parsers read of the responses to one treatment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ComparedTreatment {
+    /// Kind of prompt, arm and dose.
+    pub treatment: String,
+    /// Responses.
+    pub responses: u64,
+    /// Responses by outcome, as the first parser and as the second reads them.
+    pub outcomes: BTreeMap<String, [u64; 2]>,
 }
 
 /// The agreement on one set of responses.
@@ -116,9 +129,41 @@ impl ParserComparison {
             parsers: parsers.map(ParserIdentity::of),
             kept: "the first in the order of files and rows",
             sets: sets.to_vec(),
+            treatments: compared_treatments(index, sources),
             flips,
         })
     }
+}
+
+fn compared_treatments(index: &TrialIndex, sources: [usize; 2]) -> Vec<ComparedTreatment> {
+    let mut counts: BTreeMap<Treatment, Vec<[u64; 2]>> = BTreeMap::new();
+    for (number, cell) in index.cells().iter().enumerate() {
+        let of_treatment = counts
+            .entry(cell.treatment())
+            .or_insert_with(|| vec![[0; 2]; index.labels().len()]);
+        for row in index.rows_of(number) {
+            if index.trials()[row].is_repeat() {
+                continue;
+            }
+            for (parser, source) in sources.into_iter().enumerate() {
+                of_treatment[usize::from(index.outcome(row, source).label())][parser] += 1;
+            }
+        }
+    }
+    counts
+        .into_iter()
+        .map(|(treatment, counts)| ComparedTreatment {
+            treatment: treatment.to_string(),
+            responses: counts.iter().map(|[first, _]| first).sum(),
+            outcomes: index
+                .labels()
+                .iter()
+                .zip(counts)
+                .filter(|(_, counts)| *counts != [0; 2])
+                .map(|(label, counts)| (label.clone(), counts))
+                .collect(),
+        })
+        .collect()
 }
 
 impl ComparedSet {

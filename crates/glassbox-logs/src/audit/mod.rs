@@ -17,7 +17,7 @@ mod support;
 mod trial_checks;
 
 pub use analysis::Analysis;
-pub use comparison::{ComparedSet, Flips, ParserComparison, ParserIdentity};
+pub use comparison::{ComparedSet, ComparedTreatment, Flips, ParserComparison, ParserIdentity};
 pub use criterion::Criterion;
 pub use echo::Echo;
 pub use finding::{Example, Finding, FindingKind, Severity, grouped};

@@ -5,7 +5,7 @@ use glassbox_experiment::tables::SelectionRow;
 
 use crate::ReportError;
 use crate::data::{D_BIN_WIDTH, FeatureId, LayerSelection, Names, ReportData, SelectionData};
-use crate::figures::d_by_layer::{Column, Mark, axis_limit, d_by_layer};
+use crate::figures::effect_by_layer::{Column, Mark, axis_limit, effect_by_layer};
 use crate::figures::stacked_bars::{Bar, stacked_bars};
 use crate::html_table::{Cell, HtmlTable, numbers, texts};
 use crate::markup::Markup;
@@ -102,15 +102,15 @@ fn spread(selection: &SelectionData, names: &Names) -> (Markup, bool) {
             marks: marks(selection, layer),
         })
         .collect();
-    let limit = axis_limit(&columns);
+    let limit = axis_limit(&columns, 1.0, 20.0);
     let beyond = columns
         .iter()
         .flat_map(|column| &column.marks)
-        .any(|mark| mark.d.abs() > limit);
+        .any(|mark| mark.effect.abs() > limit);
     let y_title = format!("Cohen’s d ({} minus {})", names.family_b, names.family_a);
     let label = "Effect sizes of all features by layer, with the selected ones marked";
     (
-        d_by_layer(label, "layer", &y_title, &columns, D_BIN_WIDTH),
+        effect_by_layer(label, "layer", &y_title, &columns, D_BIN_WIDTH, limit),
         beyond,
     )
 }
@@ -123,7 +123,7 @@ fn marks(selection: &SelectionData, layer: &LayerSelection) -> Vec<Mark> {
         .map(|(row, d)| {
             let feature = feature_of(row);
             Mark {
-                d,
+                effect: d,
                 key: feature.to_string(),
                 about: format!(
                     "{feature}: d {}, mean {} → {}, {}",

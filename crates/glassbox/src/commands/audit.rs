@@ -4,12 +4,14 @@ use glassbox_dictionary::{ActivationRule, DictionaryDescription, DictionarySet, 
 use glassbox_log_effects::ParserCriterion;
 use glassbox_logs::audit::{AuditReport, AuditSettings, DictionaryFacts, Echo, audit as run};
 use glassbox_logs::{Logs, LogsError, OutcomeSource, parser_named, shipped_parser_file, shipped_parsers};
+use glassbox_report::render_audit;
 use regex::Regex;
 
 use crate::arguments::AuditArguments;
 use crate::audit_page::page;
 use crate::error::CliError;
 use crate::exit_code;
+use crate::log_page::LogPage;
 use crate::log_progress::LogProgress;
 use crate::output::{print, print_json};
 use crate::table::count;
@@ -28,6 +30,7 @@ pub fn audit(arguments: &AuditArguments, quiet: bool) -> Result<u8, CliError> {
         return Ok(exit_code::DONE);
     }
     let settings = settings(arguments)?;
+    let html = LogPage::new(arguments.html.as_deref(), &arguments.logs)?;
     let logs = Logs::find(&arguments.logs)?;
     let progress = LogProgress::begin(&logs, "audit", quiet)?;
     let report = run(
@@ -37,6 +40,9 @@ pub fn audit(arguments: &AuditArguments, quiet: bool) -> Result<u8, CliError> {
         &progress,
     )?;
     progress.finish(summary(&report));
+    if let Some(html) = &html {
+        html.write(|title| render_audit(&report, title))?;
+    }
     if arguments.json {
         print_json(&report)?;
     } else {

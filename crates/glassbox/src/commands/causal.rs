@@ -6,11 +6,13 @@ use glassbox_log_effects::{
     CausalAnalysis, Cells, LogDoseRow, LogEffectRow, MeasureResult, Question, Spread, StudyResult, Verdict,
     analyse,
 };
+use glassbox_report::render_causal;
 use glassbox_store::{Row, Storage, StoreError, write_table};
 
 use crate::error::{CliError, one_file};
 use crate::exit_code;
 use crate::log_arguments::CausalArguments;
+use crate::log_page::LogPage;
 use crate::log_progress::LogProgress;
 use crate::output::{print, print_json};
 use crate::table::{count, cut, facts, table};
@@ -21,6 +23,7 @@ use crate::table::{count, cut, facts, table};
 /// A [`CliError`] if the logs cannot be read, hold nothing to analyse, or a signal came.
 pub fn causal(arguments: &CausalArguments, quiet: bool) -> Result<u8, CliError> {
     let settings = arguments.settings()?;
+    let html = LogPage::new(arguments.html.as_deref(), &arguments.input.paths)?;
     let logs = arguments.input.logs()?;
     let parser = arguments.input.parser()?;
     let watch = LogProgress::begin(&logs, "causal", quiet)?;
@@ -34,6 +37,9 @@ pub fn causal(arguments: &CausalArguments, quiet: bool) -> Result<u8, CliError> 
     ));
     if let Some(folder) = &arguments.out {
         write(folder, &analysis)?;
+    }
+    if let Some(html) = &html {
+        html.write(|title| render_causal(&analysis, title))?;
     }
     if arguments.json {
         print_json(&analysis)?;

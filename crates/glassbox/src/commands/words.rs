@@ -1,19 +1,21 @@
 //! `words`: which words features add to responses or remove from them, from logs alone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use glassbox_log_effects::Verdict;
 use glassbox_log_effects::words::{
     LogWordRow, PresenceRow, WordCells, WordReader, WordView, WordsAnalysis, analyse_words,
 };
+use glassbox_report::render_words;
 use glassbox_store::{Storage, write_table};
 
 use crate::error::{CliError, one_file};
 use crate::exit_code;
 use crate::log_arguments::{WordViewArgument, WordsArguments};
+use crate::log_page::LogPage;
 use crate::log_progress::LogProgress;
 use crate::model_tokens::ModelTokens;
-use crate::output::{print, print_json};
+use crate::output::{print, print_json, refuse_input_as_output, refuse_other_kinds};
 use crate::table::{count, cut, facts, table};
 
 /// Reads logs, compares their words and prints what they say.
@@ -27,6 +29,12 @@ pub fn words(arguments: &WordsArguments, quiet: bool) -> Result<u8, CliError> {
         None => arguments.pattern.parse()?,
     };
     let reader = WordReader::new(pattern, arguments.form())?;
+    let html = LogPage::new(arguments.html.as_deref(), &arguments.input.paths)?;
+    if let Some(table) = &arguments.out {
+        refuse_other_kinds(table)?;
+        let inputs: Vec<&Path> = arguments.input.paths.iter().map(PathBuf::as_path).collect();
+        refuse_input_as_output(table, &inputs)?;
+    }
     let logs = arguments.input.logs()?;
     let parser = arguments.input.parser()?;
     let watch = LogProgress::begin(&logs, "words", quiet)?;
@@ -40,6 +48,9 @@ pub fn words(arguments: &WordsArguments, quiet: bool) -> Result<u8, CliError> {
     ));
     if let Some(path) = &arguments.out {
         write(path, &analysis.rows)?;
+    }
+    if let Some(html) = &html {
+        html.write(|title| render_words(&analysis, title))?;
     }
     if arguments.json {
         print_json(&analysis)?;

@@ -1,4 +1,4 @@
-//! Effect sizes by layer: the spread over all features as a shape, single features as marks upon it.
+//! Effects by layer: the spread over all features as a shape, single features as marks upon it.
 
 use super::stacked_bars::{column_width, label_step};
 use super::{Tone, axis};
@@ -11,7 +11,7 @@ use crate::svg::{Anchor, Marker, Svg};
 pub(crate) struct Column {
     /// Written below.
     pub(crate) label: String,
-    /// Counts by bin of d, the bins side by side from −d to d, of the width `bin_width`.
+    /// Counts by bin of the effect, the bins side by side and even about 0, of the width `bin_width`.
     pub(crate) bins: Vec<u64>,
     /// The single features.
     pub(crate) marks: Vec<Mark>,
@@ -20,28 +20,28 @@ pub(crate) struct Column {
 /// One feature.
 #[derive(Clone, Debug)]
 pub(crate) struct Mark {
-    /// Its effect size.
-    pub(crate) d: f64,
+    /// Its effect: Cohen's d, points, or another unit that the axis names.
+    pub(crate) effect: f64,
     /// Marks with equal keys light up together.
     pub(crate) key: String,
     /// Shown when it is pointed at.
     pub(crate) about: String,
 }
 
-/// Draws the layers side by side.
-pub(crate) fn d_by_layer(
+/// Draws the layers side by side, on an axis from −`limit` to `limit`.
+pub(crate) fn effect_by_layer(
     label: &str,
     x_title: &str,
     y_title: &str,
     columns: &[Column],
     bin_width: f64,
+    limit: f64,
 ) -> Markup {
     let (left, top, height) = (66.0, 14.0, 300.0);
     let column = column_width(columns.len());
     let right = left + column * columns.len() as f64;
     let bottom = top + height;
     let mut svg = Svg::new(right + 10.0, bottom + 44.0, label);
-    let limit = axis_limit(columns);
     let scale = Scale::new((-limit, limit), (bottom, top));
     axis::vertical(&mut svg, &scale, left, right, 7, y_title);
     let most = columns
@@ -77,15 +77,15 @@ pub(crate) fn d_by_layer(
         }
         for (place, mark) in layer.marks.iter().enumerate() {
             let offset = [0.0, -0.4, 0.4, -0.2, 0.2, -0.6, 0.6][place % 7] * half;
-            let tone = if mark.d > 0.0 { Tone::B } else { Tone::A };
-            let (marker, class) = match (scale.holds(mark.d), tone) {
+            let tone = if mark.effect > 0.0 { Tone::B } else { Tone::A };
+            let (marker, class) = match (scale.holds(mark.effect), tone) {
                 (false, Tone::B) => (Marker::Up, tone.filled()),
                 (false, _) => (Marker::Down, tone.filled()),
                 (true, Tone::B) => (Marker::Square, tone.hollow()),
                 (true, _) => (Marker::Circle, tone.filled()),
             };
             svg.begin("mark", &mark.key, &mark.about);
-            svg.marker(marker, (middle + offset, scale.at(mark.d)), 4.0, class);
+            svg.marker(marker, (middle + offset, scale.at(mark.effect)), 4.0, class);
             svg.end();
         }
         if index % every == 0 {
@@ -103,16 +103,16 @@ pub(crate) fn d_by_layer(
 }
 
 /// Where the axis ends on both sides: a few features that separate the families almost perfectly must not squeeze all others together, so
-/// it ends beyond four fifths of the marks. Marks beyond stand at its edge as triangles.
-pub(crate) fn axis_limit(columns: &[Column]) -> f64 {
+/// it ends beyond four fifths of the marks, between `least` and `most`. Marks beyond stand at its edge as triangles.
+pub(crate) fn axis_limit(columns: &[Column], least: f64, most: f64) -> f64 {
     let mut sizes: Vec<f64> = columns
         .iter()
         .flat_map(|column| &column.marks)
-        .map(|mark| mark.d.abs())
+        .map(|mark| mark.effect.abs())
         .collect();
     sizes.sort_by(f64::total_cmp);
-    let typical = sizes.get(sizes.len() * 4 / 5).copied().unwrap_or(2.0);
-    (typical * 1.2).clamp(1.0, 20.0)
+    let typical = sizes.get(sizes.len() * 4 / 5).copied().unwrap_or(2.0 * least);
+    (typical * 1.2).clamp(least, most)
 }
 
 /// Neighbouring bins joined, from the middle outwards.
