@@ -13,7 +13,7 @@ use glassbox_log_effects::{
     Attempts, CausalAnalysis, CausalSettings, Cells, CountSettings, Measure, OutcomeSource, ParserCriterion,
     Repeats, StudyCriterion, Verdict, analyse,
 };
-use glassbox_logs::audit::{AuditReport, AuditSettings, audit, default_echo};
+use glassbox_logs::audit::{AuditReport, AuditSettings, Echo, audit};
 use glassbox_logs::{Logs, Unwatched, parser_named};
 use glassbox_report::{render_audit, render_causal, render_words};
 use sound::assert_sound;
@@ -57,7 +57,7 @@ fn words(path: &Path, pattern: &str) -> WordsAnalysis {
 fn audited(path: &Path) -> AuditReport {
     let settings = AuditSettings {
         compare: Some([parser_named("scan").unwrap(), parser_named("b-complete").unwrap()]),
-        ..AuditSettings::new(default_echo().unwrap())
+        ..AuditSettings::new(Echo::study().unwrap())
     };
     audit(
         &find(path),
