@@ -6,6 +6,9 @@ use std::time::Instant;
 use glassbox_logs::audit::Echo;
 use glassbox_logs::{Batch, IndexPart, Logs, OutcomeSource, Unwatched, parser_named};
 
+/// What is done with a batch; the number of its trials.
+type Work<'a> = dyn Fn(&Batch<'_>) -> usize + Sync + 'a;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().ok_or("which logs?")?;
@@ -14,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let parsed = [OutcomeSource::Parsed(Box::new(parser.clone()))];
     let recorded = [OutcomeSource::Recorded];
     let logs = Logs::find(&[PathBuf::from(path)])?;
-    let works: [(&str, &(dyn Fn(&Batch<'_>) -> usize + Sync)); 5] = [
+    let works: [(&str, &Work<'_>); 5] = [
         ("rows alone", &|batch| batch.trials.len()),
         ("with an index", &|batch| {
             drop(IndexPart::new(batch, &recorded, |_| false));
