@@ -4,15 +4,22 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use crate::summary_row::read_summary;
-use crate::trial_row::{RowFault, TrialFields};
+use crate::trial_row::{LastNames, RowFault, TrialFields};
 use crate::trial_scan::scan_trial;
 use crate::{Batch, Place, ProblemKind, RowProblem};
 
-/// Reads one row into the batch; what cannot be used becomes a problem. `text` is the row as text, where that is known to be one.
-pub(crate) fn read_row<'a>(bytes: &'a [u8], text: Option<&'a str>, place: Place, batch: &mut Batch<'a>) {
+/// Reads one row into the batch; what cannot be used becomes a problem. `text` is the row as text, where that is known to be one,
+/// `names` those of the row before.
+pub(crate) fn read_row<'a>(
+    bytes: &'a [u8],
+    text: Option<&'a str>,
+    place: Place,
+    names: &mut LastNames<'a>,
+    batch: &mut Batch<'a>,
+) {
     let bytes = bytes.trim_ascii();
     if let Some(fields) = text.and_then(|text| scan_trial(text.trim_ascii())) {
-        return read_fields(fields, bytes, place, batch, |record| record);
+        return read_fields(fields, bytes, place, names, batch, |record| record);
     }
     if bytes.first() != Some(&b'{') {
         let fault = match serde_json::from_slice::<Value>(bytes) {
@@ -25,7 +32,7 @@ pub(crate) fn read_row<'a>(bytes: &'a [u8], text: Option<&'a str>, place: Place,
         return tell(batch, place, fault);
     }
     match serde_json::from_slice::<TrialFields<'a>>(bytes) {
-        Ok(fields) => read_fields(fields, bytes, place, batch, |record| record),
+        Ok(fields) => read_fields(fields, bytes, place, names, batch, |record| record),
         Err(error) => {
             // Python writes NaN and Infinity as they are.
             let repaired = match error.classify() {
@@ -36,7 +43,8 @@ pub(crate) fn read_row<'a>(bytes: &'a [u8], text: Option<&'a str>, place: Place,
                 Some(text) => match serde_json::from_slice::<TrialFields<'_>>(&text) {
                     Ok(fields) => {
                         batch.repaired += 1;
-                        read_fields(fields, &text, place, batch, |record| record.into_owned());
+                        let names = &mut LastNames::default();
+                        read_fields(fields, &text, place, names, batch, |record| record.into_owned());
                     }
                     Err(error) => tell(batch, place, fault_of(&error, &text, place)),
                 },
@@ -50,12 +58,13 @@ fn read_fields<'t, 'a>(
     fields: TrialFields<'t>,
     bytes: &[u8],
     place: Place,
+    names: &mut LastNames<'t>,
     batch: &mut Batch<'a>,
     keep: impl FnOnce(crate::TrialRecord<'t>) -> crate::TrialRecord<'a>,
 ) {
     if fields.is_trial() {
         batch.count(fields.layout());
-        match fields.into_record(place) {
+        match fields.into_record(place, names) {
             Ok(record) => batch.trials.push(keep(record)),
             Err(fault) => tell(batch, place, fault),
         }

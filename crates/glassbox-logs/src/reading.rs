@@ -15,6 +15,7 @@ use crate::log_file::{Contents, FoundFiles, find_files, open_contents};
 use crate::row_splitter::{RawBatch, RawRow, RowSplitter};
 use crate::table_rows::{LogTable, TableBatch};
 use crate::text_buffer::TextBuffer;
+use crate::trial_row::LastNames;
 use crate::{
     AggregateRecord, Batch, FeatureRecord, FileReport, LogFile, LogsError, Place, ProblemKind, ReadLimits,
     ReadReport, ReportedNumber, RowProblem, TextForm, TrialRecord,
@@ -285,6 +286,7 @@ impl Unit {
             UnitRows::Text(raw) => {
                 // Checked at once for all rows, of which nearly all are good.
                 let text = std::str::from_utf8(&raw.bytes).ok();
+                let mut names = LastNames::default();
                 batch.trials.reserve(raw.rows.len());
                 for row in &raw.rows {
                     batch.rows += 1;
@@ -297,7 +299,7 @@ impl Unit {
                                 offset: Some(raw.offset + *start as u64),
                             };
                             let text = text.and_then(|text| text.get(*start..*end));
-                            read_row(&raw.bytes[*start..*end], text, place, &mut batch);
+                            read_row(&raw.bytes[*start..*end], text, place, &mut names, &mut batch);
                         }
                     }
                 }

@@ -61,8 +61,12 @@ impl<'a> TrialFields<'a> {
         }
     }
 
-    /// The trial.
-    pub(crate) fn into_record(self, place: Place) -> Result<TrialRecord<'a>, RowFault> {
+    /// The trial; `names` are those of the row before.
+    pub(crate) fn into_record(
+        self,
+        place: Place,
+        names: &mut LastNames<'a>,
+    ) -> Result<TrialRecord<'a>, RowFault> {
         let response = match self.response {
             Loose::Absent => return Err(missing("response", "the text that the model wrote")),
             response => match typed("response", response.text())? {
@@ -88,7 +92,7 @@ impl<'a> TrialFields<'a> {
                 (condition, Some(patch))
             }
             (Some(name), None) => {
-                let mut condition = Condition::parse(name.clone());
+                let mut condition = names.condition(&name);
                 if condition.prompt_type.is_none() && prompt_type.is_some() {
                     condition = Condition {
                         prompt_type,
@@ -108,7 +112,7 @@ impl<'a> TrialFields<'a> {
                 ));
             }
         };
-        let feature = feature_of(self.feature, &self.layer, &self.index)?;
+        let feature = names.feature(self.feature, &self.layer, &self.index)?;
         if feature.is_none() && condition.arm != Arm::Baseline {
             return Err(missing(
                 "feature",
@@ -136,6 +140,49 @@ impl<'a> TrialFields<'a> {
             recorded,
             place,
         })
+    }
+}
+
+/// What the names of the row before stand for: rows of one feature and condition follow one another.
+#[derive(Debug, Default)]
+pub(crate) struct LastNames<'a> {
+    feature: Option<(&'a str, FeatureId)>,
+    condition: Option<(&'a str, Condition<'a>)>,
+}
+
+impl<'a> LastNames<'a> {
+    fn condition(&mut self, name: &Cow<'a, str>) -> Condition<'a> {
+        let Cow::Borrowed(text) = *name else {
+            return Condition::parse(name.clone());
+        };
+        match &self.condition {
+            Some((last, condition)) if *last == text => condition.clone(),
+            _ => {
+                let condition = Condition::parse(name.clone());
+                self.condition = Some((text, condition.clone()));
+                condition
+            }
+        }
+    }
+
+    fn feature(
+        &mut self,
+        name: Loose<'a>,
+        layer: &Loose<'_>,
+        index: &Loose<'_>,
+    ) -> Result<Option<FeatureId>, RowFault> {
+        let text = match (&name, layer, index) {
+            (Loose::Text(Cow::Borrowed(text)), Loose::Absent, Loose::Absent) => *text,
+            _ => return feature_of(name, layer, index),
+        };
+        if let Some((last, feature)) = self.feature
+            && last == text
+        {
+            return Ok(Some(feature));
+        }
+        let feature = feature_of(name, layer, index)?;
+        self.feature = feature.map(|feature| (text, feature));
+        Ok(feature)
     }
 }
 

@@ -137,7 +137,8 @@ fn read_batch(
     let mut forms: FxHashMap<String, u32> = FxHashMap::default();
     // A word is lower-cased and stemmed once per batch.
     let mut raws = RawWords::default();
-    let mut said: Vec<(u32, u32)> = Vec::new();
+    // A response has some twenty different words.
+    let mut said: Vec<(u32, u32)> = Vec::with_capacity(24 * batch.trials.len());
     // Where each word stands in `said`, if it does since `begin`.
     let mut places: Vec<u32> = Vec::new();
     let mut trials = Vec::with_capacity(batch.trials.len());

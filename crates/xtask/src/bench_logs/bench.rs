@@ -121,6 +121,7 @@ impl Bench {
     fn round(&self, works: &mut [Work]) -> Result<()> {
         let mut all = Cost {
             seconds: 0.0,
+            processor: 0.0,
             peak: 0,
         };
         for (verb, work) in VERBS.iter().zip(works.iter_mut()) {
@@ -128,6 +129,7 @@ impl Bench {
             work.glassbox.add(own);
             all = Cost {
                 seconds: all.seconds + own.seconds,
+                processor: all.processor + own.processor,
                 peak: all.peak.max(own.peak),
             };
             for (style, side) in self.styles.iter().zip(&mut work.peers) {

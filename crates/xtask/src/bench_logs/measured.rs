@@ -12,6 +12,8 @@ pub struct Side {
     pub name: String,
     /// Seconds, one per round.
     pub seconds: Vec<f64>,
+    /// Seconds of all processors, one per round: they depend less on what else the machine does.
+    pub processor: Vec<f64>,
     /// Largest memory over the rounds, in bytes.
     pub peak: u64,
 }
@@ -21,18 +23,25 @@ impl Side {
         Self {
             name: name.into(),
             seconds: Vec::new(),
+            processor: Vec::new(),
             peak: 0,
         }
     }
 
     pub fn add(&mut self, cost: Cost) {
         self.seconds.push(cost.seconds);
+        self.processor.push(cost.processor);
         self.peak = self.peak.max(cost.peak);
     }
 
     /// The median of the seconds.
     pub fn median(&self) -> f64 {
         median(&self.seconds).map_or(f64::NAN, |median| median.value)
+    }
+
+    /// The median of the processors' seconds.
+    pub fn processor_median(&self) -> f64 {
+        median(&self.processor).map_or(f64::NAN, |median| median.value)
     }
 }
 
@@ -155,6 +164,7 @@ mod tests {
         let side = |seconds: &[f64], peak| Side {
             name: "plain".into(),
             seconds: seconds.to_vec(),
+            processor: seconds.to_vec(),
             peak,
         };
         let work = |name: &str, own: &[f64], peer: &[f64]| Work {

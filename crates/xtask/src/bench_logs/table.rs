@@ -6,10 +6,16 @@ use crate::bench_logs::measured::{Result, Side, Work};
 
 /// One row per work: cells of glassbox, then of every peer.
 fn rows(works: &[Work]) -> Vec<Vec<String>> {
-    let mut header = vec!["work".to_owned(), "glassbox, s".to_owned(), "MB".to_owned()];
+    let mut header = vec![
+        "work".to_owned(),
+        "glassbox, s".to_owned(),
+        "CPU s".to_owned(),
+        "MB".to_owned(),
+    ];
     for peer in works.first().map_or(&[][..], |work| &work.peers) {
         header.extend([
             format!("{} peer, s", peer.name),
+            "CPU s".to_owned(),
             "MB".to_owned(),
             "times".to_owned(),
         ]);
@@ -17,6 +23,7 @@ fn rows(works: &[Work]) -> Vec<Vec<String>> {
     let side = |side: &Side| {
         [
             format!("{:.2}", side.median()),
+            format!("{:.1}", side.processor_median()),
             (side.peak / 1_000_000).to_string(),
         ]
     };
@@ -83,7 +90,8 @@ pub fn markdown(result: &Result) -> String {
     let rounds = result.works.first().map_or(0, |work| work.glassbox.seconds.len());
     let _ = writeln!(
         text,
-        "\nMedians of {rounds} rounds; times as long within rounds, with the least and the most.\n"
+        "\nMedians of {rounds} rounds; times as long by the clock within rounds, with the least and the most. CPU s counts both processors, \
+         and the peer's imports, which its clock leaves out.\n"
     );
     for work in result.works.iter().filter(|work| !work.note.is_empty()) {
         let _ = writeln!(text, "- {}: {}.", work.name, work.note);
@@ -105,6 +113,7 @@ mod tests {
         let side = |name: &str, seconds| Side {
             name: name.into(),
             seconds: vec![seconds],
+            processor: vec![2.0 * seconds],
             peak: 100_000_000,
         };
         let work = Work {
@@ -124,8 +133,7 @@ mod tests {
             load_before: Some(0.5),
         };
         let text = markdown(&result);
-        let row =
-            "| audit | 2.00 | 100 | 30.00 | 100 | 15.0 (15.0 to 15.0) | 10.00 | 100 | 5.0 (5.0 to 5.0) |";
+        let row = "| audit | 2.00 | 4.0 | 100 | 30.00 | 60.0 | 100 | 15.0 (15.0 to 15.0) | 10.00 | 20.0 | 100 | 5.0 (5.0 to 5.0) |";
         assert!(text.contains(row), "{text}");
         assert!(
             text.contains("- audit: a note.") && text.contains("| `audit` in at most 10 s | 2.0 s | yes |")
